@@ -1,0 +1,38 @@
+"""Fixtures for every test: tools that are not Python packages."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def tool() -> Callable[[str], str]:
+    """Path of a program; without it a test fails in CI and says on a desk why it is skipped."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            message = f"{name} is not installed; tests/run.sh installs it"
+            if os.environ.get("CI") == "true":
+                pytest.fail(message)
+            pytest.skip(message)
+        return path
+
+    return find
+
+
+@pytest.fixture
+def demo_series() -> Path:
+    """The bundled CT: 20 axial slices, L3 at index 9 from below."""
+    return REPOSITORY / "dicom_node" / "demo" / "ct"

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Everything that must hold, from a fresh clone: linters, types, contracts, all tests.
+# Arguments are passed on to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+packages=(dcmtk orthanc orthanc-dicomweb redis-server)
+
+say() { printf '\n== %s\n' "$*"; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then sudo -n "$@"
+    else return 1; fi
+}
+
+install_packages() {
+    local missing=() package
+    for package in "${packages[@]}"; do
+        dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    say "installing ${missing[*]}"
+    # RUNLEVEL=1 keeps Debian from starting the services that it installs.
+    if as_root apt-get update -qq && as_root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; then return; fi
+    say "could not install ${missing[*]}; tests that need them will say so"
+}
+
+command -v apt-get >/dev/null && install_packages
+bash deploy/setup.sh dev
+export PATH="$PWD/.venv/bin:$PATH"
+say "ruff"
+ruff format --check .
+ruff check .
+say "mypy"
+mypy
+say "import contracts"
+lint-imports
+say "pytest"
+exec pytest "$@"
