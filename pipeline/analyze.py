@@ -1,0 +1,147 @@
+"""The story of one series, from stored images to numbers and DICOM objects."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from pydicom import Dataset
+
+from pipeline.composition import measure
+from pipeline.interval import interval_of
+from pipeline.level.base import LevelFinder
+from pipeline.level.given import GivenSlice
+from pipeline.level.l3 import load_level_finder
+from pipeline.objects.ct_series import read_subject, read_volume, series_remarks
+from pipeline.objects.eligibility import FEWEST_SLICES, check_eligibility
+from pipeline.objects.identity import ResultContext
+from pipeline.objects.results import RESULT_BUILDERS
+from pipeline.objects.subject import subject_remarks
+from pipeline.quality import check, require_plausible
+from pipeline.sarcopenia import assess
+from pipeline.segment import segment
+from pipeline.tissues import SKELETAL_MUSCLE
+from pipeline.types import Analysis, CTVolume, Sex, Subject
+from pipeline.weights import LoadedModel, choose_device, load_model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Models:
+    """What a process that measures keeps in memory."""
+
+    segmenter: LoadedModel
+    level_finder: LevelFinder
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisRequest:
+    """What is asked for beyond the images.
+
+    Parameters
+    ----------
+    content_datetime : datetime
+        Aware; becomes the content date and time of the results.
+    software_version : str
+    sex : Sex or None
+        Stated by a person; stronger than the header.
+    height_m : float or None
+        Stated by a person; stronger than the header.
+    slice_uid : str or None
+        SOP Instance UID of the slice to measure instead of the one that would be found.
+    """
+
+    content_datetime: datetime
+    software_version: str
+    sex: Sex | None = None
+    height_m: float | None = None
+    slice_uid: str | None = None
+
+
+def load_models(segmenter: Path | None, level_finder: Path | None, device: str = "auto") -> Models:
+    """Load the models of a process.
+
+    Parameters
+    ----------
+    segmenter, level_finder : Path or None
+        Model folders; the shipped ones when ``None``.
+    device : str
+        As for ``pipeline.weights.choose_device``.
+
+    Raises
+    ------
+    ModelError
+    """
+    chosen = choose_device(device)
+    return Models(load_model(segmenter, chosen), load_level_finder(level_finder, chosen))
+
+
+def analyze_series(
+    datasets: Sequence[Dataset], models: Models, request: AnalysisRequest
+) -> tuple[Analysis, Mapping[str, Dataset]]:
+    """Measure one series.
+
+    Parameters
+    ----------
+    datasets : sequence of Dataset
+        All objects of one series, in any order.
+    models : Models
+    request : AnalysisRequest
+
+    Returns
+    -------
+    Analysis
+    Mapping of str to Dataset
+        Result objects by name of the builder.
+
+    Raises
+    ------
+    PipelineError
+        The series cannot be measured; its ``code`` says why.
+    """
+    chosen_by_hand = request.slice_uid is not None
+    check_eligibility(datasets, fewest_slices=1 if chosen_by_hand else FEWEST_SLICES)
+    volume = read_volume(datasets)
+    subject = _subject(datasets, request)
+    analysis = _measure(volume, subject, models, request.slice_uid)
+    remarks = (*subject_remarks(datasets), *series_remarks(datasets, volume))
+    analysis = replace(analysis, quality=(*analysis.quality, *remarks))
+    context = ResultContext(tuple(datasets), request.content_datetime, request.software_version)
+    return analysis, {name: build(analysis, context) for name, build in RESULT_BUILDERS.items()}
+
+
+def _subject(datasets: Sequence[Dataset], request: AnalysisRequest) -> Subject:
+    subject = read_subject(datasets)
+    return replace(
+        subject,
+        sex=request.sex or subject.sex,
+        height_m=request.height_m or subject.height_m,
+    )
+
+
+def _measure(volume: CTVolume, subject: Subject, models: Models, slice_uid: str | None) -> Analysis:
+    finder = models.level_finder if slice_uid is None else GivenSlice(slice_uid)
+    level = finder.find(volume)
+    segmentation = segment(models.segmenter, volume, level)
+    composition = measure(
+        segmentation.mask,
+        segmentation.measured_hu,
+        level,
+        volume.pixel_area_mm2,
+        subject.height_m,
+    )
+    require_plausible(composition)
+    interval = interval_of(
+        composition.of(SKELETAL_MUSCLE).area_cm2,
+        segmentation.areas_cm2,
+        models.segmenter.calibration,
+    )
+    return Analysis(
+        volume=volume,
+        subject=subject,
+        mask=segmentation.mask,
+        composition=composition,
+        interval=interval,
+        assessment=assess(composition, subject, interval),
+        quality=check(volume, segmentation.mask, composition, subject, segmentation.measured_hu),
+        models=(models.segmenter.identity, *finder.models),
+    )

@@ -1,0 +1,1 @@
+"""Finders of anatomic levels by name."""

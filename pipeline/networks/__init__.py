@@ -1,0 +1,42 @@
+"""The networks that a model manifest may name."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from torch import nn
+
+from pipeline.errors import ModelError
+from pipeline.networks.level import LevelNet
+from pipeline.networks.smit import smit, smit_compact, smit_full, smit_test
+
+NETWORKS: Final[dict[str, Callable[..., nn.Module]]] = {
+    "level": LevelNet,
+    "smit": smit,
+    "smit_compact": smit_compact,
+    "smit_full": smit_full,
+    "smit_test": smit_test,
+}
+
+
+def build_network(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build the network ``name`` with fresh weights.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``NETWORKS``.
+    arguments : Mapping
+        Keyword arguments of the builder; lists stand for tuples, as JSON and TOML have none.
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown or the builder refuses the arguments.
+    """
+    if name not in NETWORKS:
+        raise ModelError(f"unknown network {name!r}, known are {', '.join(sorted(NETWORKS))}")
+    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
+    try:
+        return NETWORKS[name](**plain)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"network {name!r} cannot be built: {error}") from error

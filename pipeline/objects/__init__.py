@@ -1,0 +1,1 @@
+"""DICOM in, DICOM out: the only part of the pipeline that knows pydicom and highdicom."""

@@ -1,0 +1,249 @@
+"""Builds the Structured Report of a measurement (PS3.16 TID 1500)."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import highdicom
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import SegmentationStorage
+
+from pipeline.objects import codes, seg
+from pipeline.objects.attributes import quiet
+from pipeline.objects.equipment import put_contributing_equipment
+from pipeline.objects.frames import Frame, sop_class_uid, sop_instance_uid
+from pipeline.objects.identity import (
+    MANUFACTURER,
+    MODEL_NAME,
+    RESEARCH_NOTICE,
+    UTF_8,
+    ResultContext,
+    derived_uid,
+    describe_image,
+    device_uid,
+    level_frame,
+    stamp,
+)
+from pipeline.objects.spine import spine_outline
+from pipeline.tissues import SKELETAL_MUSCLE, TISSUES
+from pipeline.types import Analysis
+
+SERIES_NUMBER: Final = 951
+SERIES_DESCRIPTION: Final = "AI SMA L3 report (RESEARCH)"
+
+_MUSCLE: Final = next(tissue for tissue in TISSUES if tissue.name == SKELETAL_MUSCLE)
+
+
+def build(analysis: Analysis, context: ResultContext) -> Dataset:
+    """Report the numbers of the measured slice and what they were compared with.
+
+    Two measurement groups share one tracking UID: the first refers to the segmentation and holds
+    the numbers, the second outlines the vertebra on the source image. Viewers that cannot place a
+    segmentation show the numbers on the second one's image.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    context : ResultContext
+
+    Returns
+    -------
+    Dataset
+        Comprehensive 3D SR, complete, preliminary and unverified, with file meta information.
+    """
+    frame = level_frame(analysis, context)
+    with quiet():
+        result = highdicom.sr.Comprehensive3DSR(
+            evidence=[_evidence(analysis, frame), _segmentation(analysis, context, frame)],
+            content=_report(analysis, context, frame)[0],
+            series_instance_uid=derived_uid(analysis, context, "sr series"),
+            series_number=SERIES_NUMBER,
+            sop_instance_uid=derived_uid(analysis, context, "sr"),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+            series_description=SERIES_DESCRIPTION,
+            specific_character_set=UTF_8,
+        )
+        stamp(result, analysis, context)
+        put_contributing_equipment(result, analysis, context)
+        result.CodingSchemeIdentificationSequence = [_local_scheme()]
+    return result
+
+
+def _report(
+    analysis: Analysis, context: ResultContext, frame: Frame
+) -> highdicom.sr.MeasurementReport:
+    return highdicom.sr.MeasurementReport(
+        observation_context=_observation_context(context),
+        procedure_reported=codes.CT_PROCEDURE,
+        imaging_measurements=[
+            _segment_group(analysis, context, frame),
+            _outline_group(analysis, context, frame),
+        ],
+        title=Code("126000", "DCM", "Imaging Measurement Report"),
+        language_of_content_item_and_descendants=(
+            highdicom.sr.LanguageOfContentItemAndDescendants(
+                highdicom.sr.CodedConcept.from_code(codes.ENGLISH)
+            )
+        ),
+        referenced_images=[_evidence(analysis, frame)],
+    )
+
+
+def _observation_context(context: ResultContext) -> highdicom.sr.ObservationContext:
+    device = highdicom.sr.DeviceObserverIdentifyingAttributes(
+        uid=device_uid(context),
+        name=MODEL_NAME,
+        manufacturer_name=MANUFACTURER,
+        model_name=MODEL_NAME,
+        serial_number=context.uid_root_key[:64],
+    )
+    return highdicom.sr.ObservationContext(
+        observer_device_context=highdicom.sr.ObserverContext(
+            observer_type=highdicom.sr.CodedConcept("121007", "DCM", "Device"),
+            observer_identifying_attributes=device,
+        )
+    )
+
+
+def _segment_group(
+    analysis: Analysis, context: ResultContext, frame: Frame
+) -> highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    number = seg.frame_number(analysis, _MUSCLE, analysis.composition.level.slice_index)
+    reference = highdicom.sr.ReferencedSegmentationFrame(
+        sop_class_uid=SegmentationStorage,
+        sop_instance_uid=derived_uid(analysis, context, "seg"),
+        frame_number=number,
+        segment_number=1,
+        source_image=highdicom.sr.SourceImageForSegmentation(
+            sop_class_uid(frame.dataset), sop_instance_uid(frame.dataset), _frame_numbers(frame)
+        ),
+    )
+    # A reference names frames or segments, never both (PS3.3 C.17.6); highdicom writes both.
+    del reference[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+    group = highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(analysis, context),
+        referenced_segment=reference,
+        finding_type=codes.TISSUE_CONCEPTS[SKELETAL_MUSCLE].code,
+        finding_category=codes.TISSUE,
+        finding_sites=[highdicom.sr.FindingSite(codes.L3_VERTEBRA)],
+        algorithm_id=_algorithm(analysis),
+        measurements=list(_measurements(analysis)),
+        qualitative_evaluations=[
+            highdicom.sr.QualitativeEvaluation(
+                codes.LOW_MUSCLE_AREA, codes.VERDICTS[analysis.assessment.verdict]
+            )
+        ],
+    )
+    group[0].ContentSequence.extend(_remarks(analysis))
+    return group
+
+
+def _outline_group(
+    analysis: Analysis, context: ResultContext, frame: Frame
+) -> highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    region = highdicom.sr.ImageRegion(
+        graphic_type="POLYLINE",
+        graphic_data=spine_outline(analysis.volume, analysis.composition.level.slice_index),
+        source_image=highdicom.sr.SourceImageForRegion(
+            sop_class_uid(frame.dataset), sop_instance_uid(frame.dataset), _frame_numbers(frame)
+        ),
+    )
+    return highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(analysis, context),
+        referenced_region=region,
+        finding_type=codes.TISSUE_CONCEPTS[SKELETAL_MUSCLE].code,
+        algorithm_id=_algorithm(analysis),
+    )
+
+
+def _tracking(analysis: Analysis, context: ResultContext) -> highdicom.sr.TrackingIdentifier:
+    return highdicom.sr.TrackingIdentifier(
+        uid=seg.tracking_uid(analysis, context, _MUSCLE),
+        identifier=seg.tracking_id(analysis, _MUSCLE),
+    )
+
+
+def _algorithm(analysis: Analysis) -> highdicom.sr.AlgorithmIdentification:
+    segmenter = analysis.models[0]
+    return highdicom.sr.AlgorithmIdentification(
+        name=segmenter.name,
+        version=segmenter.version,
+        manufacturer=MANUFACTURER,
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        parameters=[
+            f"{model.name} {model.version} sha256 {model.sha256}" for model in analysis.models
+        ],
+    )
+
+
+def _measurements(analysis: Analysis) -> Iterator[highdicom.sr.Measurement]:
+    muscle = analysis.composition.of(SKELETAL_MUSCLE)
+    yield _number(codes.AREA, muscle.area_cm2, codes.SQUARE_CENTIMETRE)
+    if muscle.mean_hu is not None:
+        yield _number(codes.ATTENUATION, muscle.mean_hu, codes.HOUNSFIELD_UNIT, codes.MEAN)
+    if muscle.sd_hu is not None:
+        yield _number(
+            codes.ATTENUATION, muscle.sd_hu, codes.HOUNSFIELD_UNIT, codes.STANDARD_DEVIATION
+        )
+    index = analysis.composition.skeletal_muscle_index_cm2_m2
+    if index is not None:
+        yield _number(codes.MUSCLE_INDEX, index, codes.INDEX_UNIT)
+    if analysis.interval is not None:
+        interval = analysis.interval
+        yield _number(codes.AREA_LOWER_BOUND, interval.lower_cm2, codes.SQUARE_CENTIMETRE)
+        yield _number(codes.AREA_UPPER_BOUND, interval.upper_cm2, codes.SQUARE_CENTIMETRE)
+        yield _number(codes.INTERVAL_COVERAGE, interval.coverage * 100, codes.PERCENT)
+    if analysis.assessment.cutoff_cm2 is not None:
+        yield _number(codes.AREA_CUTOFF, analysis.assessment.cutoff_cm2, codes.SQUARE_CENTIMETRE)
+
+
+def _number(
+    name: Code, value: float, unit: Code, derivation: Code | None = None
+) -> highdicom.sr.Measurement:
+    # Two decimals are more than the measurement is worth, and fit into 16 characters.
+    return highdicom.sr.Measurement(
+        name=name, value=round(float(value), 2), unit=unit, derivation=derivation
+    )
+
+
+def _remarks(analysis: Analysis) -> Iterator[highdicom.sr.TextContentItem]:
+    yield _text(codes.INTENDED_USE, RESEARCH_NOTICE)
+    yield _text(codes.REASON, analysis.assessment.reason)
+    if analysis.assessment.citation:
+        yield _text(codes.CITATION, analysis.assessment.citation)
+    for flag in analysis.quality:
+        yield _text(codes.QUALITY_REMARK, f"{flag.severity.upper()} {flag.code}: {flag.message}")
+
+
+def _text(name: Code, value: str) -> highdicom.sr.TextContentItem:
+    return highdicom.sr.TextContentItem(name=name, value=value, relationship_type="CONTAINS")
+
+
+def _frame_numbers(frame: Frame) -> list[int] | None:
+    return None if frame.index is None else [frame.index + 1]
+
+
+def _evidence(analysis: Analysis, frame: Frame) -> Dataset:
+    image = describe_image(analysis, frame)
+    image.SOPClassUID = sop_class_uid(frame.dataset)
+    return image
+
+
+def _segmentation(analysis: Analysis, context: ResultContext, frame: Frame) -> Dataset:
+    reference = describe_image(analysis, frame)
+    reference.SOPClassUID = SegmentationStorage
+    reference.SOPInstanceUID = derived_uid(analysis, context, "seg")
+    reference.SeriesInstanceUID = derived_uid(analysis, context, "seg series")
+    return reference
+
+
+def _local_scheme() -> Dataset:
+    item = Dataset()
+    item.CodingSchemeDesignator = codes.LOCAL_SCHEME
+    item.CodingSchemeName = codes.LOCAL_SCHEME_NAME
+    item.CodingSchemeResponsibleOrganization = MANUFACTURER
+    return item

@@ -1,0 +1,182 @@
+import dataclasses
+from collections.abc import Iterator
+
+import highdicom
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
+
+from pipeline.objects import codes, seg, sr
+from pipeline.types import Analysis, Assessment, Verdict
+from tests.phantoms import TorsoPhantom, enhanced_dataset, phantom_analysis
+from tests.pipeline.objects.results import context_of
+
+PHANTOM = TorsoPhantom((5, 64, 64), 6.0, height_m=1.7, noise_hu=10.0)
+
+
+def items(node: Dataset) -> Iterator[Dataset]:
+    for item in node.get("ContentSequence", ()):
+        yield item
+        yield from items(item)
+
+
+def named(node: Dataset, code_value: str) -> list[Dataset]:
+    return [item for item in items(node) if item.ConceptNameCodeSequence[0].CodeValue == code_value]
+
+
+def groups(result: Dataset) -> list[Dataset]:
+    return named(result, "125007")
+
+
+def build(analysis: Analysis | None = None) -> Dataset:
+    return sr.build(analysis or phantom_analysis(PHANTOM), context_of(PHANTOM))
+
+
+def value_of(group: Dataset, code_value: str, derivation: str = "") -> float:
+    for item in named(group, code_value):
+        kinds = [one.ConceptCodeSequence[0].CodeValue for one in named(item, "121401")]
+        if kinds == ([derivation] if derivation else []):
+            return float(item.MeasuredValueSequence[0].NumericValue)
+    raise KeyError(code_value)
+
+
+def test_the_numbers_are_read_back_as_they_were() -> None:
+    analysis = phantom_analysis(PHANTOM)
+    group = groups(build(analysis))[0]
+    muscle = analysis.composition.of("skeletal_muscle")
+    assert muscle.mean_hu is not None
+    assert value_of(group, "42798000") == pytest.approx(muscle.area_cm2, abs=0.006)
+    assert value_of(group, "112031", "373098007") == pytest.approx(muscle.mean_hu, abs=0.006)
+    assert value_of(group, "112031", "386136009") == pytest.approx(muscle.sd_hu, abs=0.006)
+    index = analysis.composition.skeletal_muscle_index_cm2_m2
+    assert value_of(group, "SMI") == pytest.approx(index, abs=0.006)
+    assert value_of(group, "SMACUTOFF") == 92.2
+    assert value_of(group, "SMACOVER") == 90.0
+    assert value_of(group, "SMALOWER") == pytest.approx(muscle.area_cm2 * 0.95, abs=0.006)
+    assert value_of(group, "SMAUPPER") == pytest.approx(muscle.area_cm2 * 1.05, abs=0.006)
+
+
+def test_another_library_finds_the_measurements() -> None:
+    report = highdicom.sr.Comprehensive3DSR.from_dataset(build())
+    found = report.content.get_planar_roi_measurement_groups(
+        finding_type=codes.TISSUE_CONCEPTS["skeletal_muscle"].code
+    )
+    assert len(found) == 2
+    area = found[0].get_measurements(codes.AREA)[0]
+    assert area.unit.value == "cm2"
+    assert found[0].referenced_segmentation_frame.referenced_frame_numbers == [1]
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    analysis = phantom_analysis(dataclasses.replace(PHANTOM, height_m=None))
+    analysis = dataclasses.replace(
+        analysis,
+        interval=None,
+        assessment=Assessment(Verdict.NOT_ASSESSED, None, "The sex is not known."),
+    )
+    group = groups(sr.build(analysis, context_of(dataclasses.replace(PHANTOM, height_m=None))))[0]
+    for code in ("SMI", "SMACUTOFF", "SMACOVER", "SMALOWER", "SMAUPPER", "CITATION"):
+        assert named(group, code) == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [
+        (Verdict.BELOW_CUTOFF, "52101004"),
+        (Verdict.ABOVE_CUTOFF, "272519000"),
+        (Verdict.INDETERMINATE, "373068000"),
+        (Verdict.NOT_ASSESSED, "NOTASSESSED"),
+    ],
+)
+def test_the_verdict_is_coded_and_explained(verdict: Verdict, code: str) -> None:
+    analysis = phantom_analysis(PHANTOM)
+    assessment = dataclasses.replace(analysis.assessment, verdict=verdict, reason="For a reason.")
+    result = build(dataclasses.replace(analysis, assessment=assessment))
+    assert named(result, "LOWSMA")[0].ConceptCodeSequence[0].CodeValue == code
+    assert named(result, "REASON")[0].TextValue == "For a reason."
+
+
+def test_segment_and_both_groups_share_one_tracking_uid() -> None:
+    analysis, context = phantom_analysis(PHANTOM), context_of(PHANTOM)
+    segment = seg.build(analysis, context).SegmentSequence[0]
+    uids = [named(group, "112040")[0].UID for group in groups(sr.build(analysis, context))]
+    assert uids == [segment.TrackingUID] * 2
+
+
+def test_the_report_refers_to_the_segmentation_by_frame_alone() -> None:
+    analysis, context = phantom_analysis(PHANTOM), context_of(PHANTOM)
+    result = sr.build(analysis, context)
+    reference = named(result, "121214")[0].ReferencedSOPSequence[0]
+    assert reference.ReferencedSOPInstanceUID == seg.build(analysis, context).SOPInstanceUID
+    assert reference.ReferencedFrameNumber == 1
+    assert "ReferencedSegmentNumber" not in reference
+
+
+def test_evidence_holds_the_slice_and_the_segmentation() -> None:
+    result = build()
+    (study,) = result.CurrentRequestedProcedureEvidenceSequence
+    instances = {
+        item.ReferencedSOPInstanceUID
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    segmentation = seg.build(phantom_analysis(PHANTOM), context_of(PHANTOM))
+    assert instances == {PHANTOM.sop_instance_uid(2), segmentation.SOPInstanceUID}
+
+
+def test_the_outline_lies_round_the_vertebra() -> None:
+    (outline,) = named(groups(build())[1], "111030")
+    points = np.array(outline.GraphicData).reshape(-1, 2)
+    assert outline.GraphicType == "POLYLINE"
+    assert np.array_equal(points[0], points[-1])
+    middle = (PHANTOM.affine @ [2, 31.5, 31.5, 1])[1] + PHANTOM.vertebra_y_mm
+    column, row = points[:-1].mean(axis=0) - 0.5
+    place = PHANTOM.affine @ [2, row, column, 1]
+    assert place[:2] == pytest.approx([0.0, middle], abs=8.0)
+
+
+def test_the_report_is_preliminary_unverified_and_for_research() -> None:
+    result = build()
+    assert result.SOPClassUID == Comprehensive3DSRStorage
+    flags = (result.CompletionFlag, result.PreliminaryFlag, result.VerificationFlag)
+    assert flags == ("COMPLETE", "PRELIMINARY", "UNVERIFIED")
+    assert "RESEARCH" in result.SeriesDescription
+    assert "RESEARCH USE ONLY" in named(result, "INTENDED")[0].TextValue
+    observers = [item.ConceptCodeSequence[0].CodeValue for item in named(result, "121005")]
+    assert observers == ["121007"]
+
+
+def test_remarks_on_quality_are_told() -> None:
+    assert "CONTRAST" in named(build(), "QUALITY")[0].TextValue
+
+
+def test_the_models_are_named_with_their_checksums() -> None:
+    parameters = [item.TextValue for item in named(groups(build())[0], "111002")]
+    assert parameters == [
+        f"segmenter 1.0 sha256 {'ab' * 32}",
+        f"level finder 1.1 sha256 {'cd' * 32}",
+    ]
+
+
+def test_frames_of_a_multi_frame_source_are_named() -> None:
+    enhanced = enhanced_dataset(PHANTOM)
+    analysis = phantom_analysis(PHANTOM)
+    sources = tuple(
+        dataclasses.replace(one, sop_instance_uid=enhanced.SOPInstanceUID, frame_number=5 - index)
+        for index, one in enumerate(analysis.volume.sources)
+    )
+    volume = dataclasses.replace(analysis.volume, sources=sources)
+    result = sr.build(dataclasses.replace(analysis, volume=volume), context_of(PHANTOM, [enhanced]))
+    source = named(result, "121233")[0].ReferencedSOPSequence[0]
+    assert source.ReferencedSOPClassUID == enhanced.SOPClassUID
+    assert source.ReferencedFrameNumber == 3
+
+
+def test_the_observer_is_the_installation_whatever_it_measured() -> None:
+    other = dataclasses.replace(PHANTOM, seed=2)
+    uids = {
+        named(result, "121012")[0].UID
+        for result in (build(), sr.build(phantom_analysis(other), context_of(other)))
+    }
+    assert len(uids) == 1

@@ -1,0 +1,136 @@
+"""What ruins a measurement is refused, what weakens it is said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.composition import measure
+from pipeline.errors import ImplausibleResultError
+from pipeline.quality import check, require_plausible
+from pipeline.types import (
+    Acquisition,
+    AnatomicLevel,
+    BodyComposition,
+    CTVolume,
+    Severity,
+    Sex,
+    SliceSource,
+    Subject,
+    TissueMask,
+    TissueMeasurement,
+)
+
+ADULT = Subject(sex=Sex.FEMALE, age_years=50)
+SIDE = 100
+PIXEL_MM = 2.0
+
+
+def composition(area_cm2: float, mean_hu: float) -> BodyComposition:
+    muscle = TissueMeasurement("skeletal_muscle", area_cm2, mean_hu, 10.0)
+    return BodyComposition(AnatomicLevel("L3", 0, 1.0), (muscle,), 1.0, None)
+
+
+def sound_slice() -> tuple[np.ndarray, np.ndarray]:
+    """A square of muscle within a square of fat within air."""
+    hu = np.full((SIDE, SIDE), -1000, np.int16)
+    labels = np.zeros((SIDE, SIDE), np.uint8)
+    hu[20:80, 20:80], labels[20:80, 20:80] = -100, 3
+    hu[30:70, 30:70], labels[30:70, 30:70] = 50, 1
+    return hu, labels
+
+
+def codes(
+    hu: np.ndarray,
+    labels: np.ndarray,
+    *,
+    acquisition: Acquisition | None = None,
+    subject: Subject = ADULT,
+    confidence: float = 0.9,
+) -> dict[str, Severity]:
+    volume = CTVolume(
+        hu[None].copy(),
+        np.diag([5.0, PIXEL_MM, PIXEL_MM, 1.0]),
+        (SliceSource("1.2.3"),),
+        "1.2",
+        acquisition or Acquisition(slice_thickness_mm=5.0, tube_voltage_kv=120.0),
+    )
+    mask = TissueMask(labels[None].copy(), 0)
+    level = AnatomicLevel("L3", 0, confidence)
+    measured = measure(mask, hu, level, PIXEL_MM**2)
+    return {flag.code: flag.severity for flag in check(volume, mask, measured, subject, hu)}
+
+
+@pytest.mark.parametrize(
+    ("area_cm2", "mean_hu"), [(29.9, 40.0), (350.1, 40.0), (120.0, -10.1), (120.0, 90.1)]
+)
+def test_impossible_numbers_are_refused(area_cm2: float, mean_hu: float) -> None:
+    with pytest.raises(ImplausibleResultError):
+        require_plausible(composition(area_cm2, mean_hu))
+
+
+def test_possible_numbers_pass() -> None:
+    require_plausible(composition(30.0, -10.0))
+    require_plausible(composition(350.0, 90.0))
+
+
+def test_sound_measurement_has_no_flag() -> None:
+    assert codes(*sound_slice()) == {}
+
+
+def test_muscle_at_the_border_is_truncated() -> None:
+    hu, labels = sound_slice()
+    hu[30:70, :30], labels[30:70, :30] = 50, 1
+    assert codes(hu, labels) == {"FOV_TRUNCATED": Severity.WARNING}
+
+
+def test_muscle_at_the_reconstruction_circle_is_truncated() -> None:
+    hu, labels = sound_slice()
+    rows, columns = np.indices(hu.shape)
+    outside = np.hypot(rows - 49.5, columns - 49.5) > 50
+    hu[45:55, 1:30], labels[45:55, 1:30] = 50, 1
+    hu[outside], labels[outside] = -2000, 0
+    assert codes(hu, labels) == {"FOV_TRUNCATED": Severity.WARNING}
+
+
+def test_metal_is_noticed() -> None:
+    hu, labels = sound_slice()
+    hu[40:44, 40:44] = 3000
+    assert "METAL" in codes(hu, labels)
+
+
+def test_noise_is_noticed() -> None:
+    hu, labels = sound_slice()
+    noise = np.random.default_rng(1).normal(0, 35, hu.shape)
+    assert "NOISE_HIGH" in codes((hu + noise).astype(np.int16), labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "severity"),
+    [
+        ({"slice_thickness_mm": 7.0}, "THICK_SLICE", Severity.WARNING),
+        ({"gantry_tilt_deg": -12.0}, "GANTRY_TILT", Severity.WARNING),
+        ({"contrast_agent": True}, "CONTRAST", Severity.INFO),
+        ({"tube_voltage_kv": 80.0}, "TUBE_VOLTAGE", Severity.INFO),
+    ],
+)
+def test_acquisition_is_noted(change: dict[str, float], code: str, severity: Severity) -> None:
+    sound = Acquisition(slice_thickness_mm=5.0, tube_voltage_kv=120.0, contrast_agent=False)
+    acquisition = replace(sound, **change)  # type: ignore[arg-type]  # one field by name
+    assert codes(*sound_slice(), acquisition=acquisition) == {code: severity}
+
+
+@pytest.mark.parametrize(
+    ("subject", "code"),
+    [
+        (Subject(age_years=50), "SEX_UNKNOWN"),
+        (Subject(sex=Sex.MALE), "AGE_UNKNOWN"),
+        (Subject(sex=Sex.MALE, age_years=11), "CHILD"),
+    ],
+)
+def test_subject_is_noted(subject: Subject, code: str) -> None:
+    assert list(codes(*sound_slice(), subject=subject)) == [code]
+
+
+def test_doubtful_level_is_noted() -> None:
+    assert codes(*sound_slice(), confidence=0.3) == {"LEVEL_UNCERTAIN": Severity.WARNING}
