@@ -1,0 +1,1 @@
+"""Make weights for ``pipeline``, with its own preprocessing and network code."""

@@ -1,0 +1,195 @@
+"""Random changes that make one labelled slice many, each a function of values and a generator."""
+
+# SimpleITK types only some of its methods.
+# mypy: disable-error-code="no-untyped-call"
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - the name its manual uses
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.preprocess import AIR_HU, Grid
+
+_BONE_LABEL: Final = 5
+_ORGAN_LABEL: Final = 6
+_MUSCLE_LABELS: Final = (1, 2)
+_BACKGROUND_LABEL: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How far samples may stray; every chance is drawn for each sample anew.
+
+    Parameters
+    ----------
+    rotation_deg, zoom, stretch, shear : float
+        Standard deviations; zoom, stretch and shear are relative.
+    shift_mm : float
+        Largest shift of the body within the grid.
+    flip_chance : float
+    elastic_chance, elastic_mm : float
+        Smooth deformation of this standard deviation.
+    contrast_chance : float
+        Organs, muscle and bone are made denser or less dense, as contrast agents and age do.
+    noise_chance, noise_hu : float
+        Largest standard deviation of noise, which is correlated as in reconstructed images.
+    blur_chance, blur_mm : float
+        Largest standard deviation of a Gaussian, as soft kernels and coarse pixels have.
+    sharpen_chance : float
+    tone_chance : float
+        Scale and shift of all HU.
+    clear_chance : float
+        Takes away everything outside of the body: table, blankets, arms.
+    truncation_chance : float
+        Cuts the body by a reconstruction circle.
+    """
+
+    rotation_deg: float = 6.0
+    zoom: float = 0.12
+    stretch: float = 0.06
+    shear: float = 0.04
+    shift_mm: float = 12.0
+    flip_chance: float = 0.5
+    elastic_chance: float = 0.4
+    elastic_mm: float = 4.0
+    contrast_chance: float = 0.6
+    noise_chance: float = 0.5
+    noise_hu: float = 35.0
+    blur_chance: float = 0.35
+    blur_mm: float = 1.4
+    sharpen_chance: float = 0.2
+    tone_chance: float = 0.4
+    clear_chance: float = 0.3
+    truncation_chance: float = 0.12
+
+
+def change_hu(
+    hu: NDArray[Any],
+    labels: NDArray[np.uint8],
+    pixel_mm: float,
+    augmentation: Augmentation,
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Change what a scanner or a contrast agent would change, on the native grid.
+
+    Parameters
+    ----------
+    hu : NDArray, shape (rows, columns)
+    labels : NDArray[np.uint8], shape (rows, columns)
+        As in ``training.data``.
+    pixel_mm : float
+    augmentation : Augmentation
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    tuple
+        HU and labels; the latter lose what truncation cut off.
+    """
+    changed = hu.astype(np.float32)
+    if generator.random() < augmentation.contrast_chance:
+        changed = _shift_contrast(changed, labels, generator)
+    if generator.random() < augmentation.clear_chance:
+        changed = np.where(ndimage.binary_fill_holes(labels != _BACKGROUND_LABEL), changed, AIR_HU)
+    if generator.random() < augmentation.blur_chance:
+        blur_mm = generator.uniform(0.3, augmentation.blur_mm)
+        changed = ndimage.gaussian_filter(changed, blur_mm / pixel_mm)
+    elif generator.random() < augmentation.sharpen_chance:
+        soft = ndimage.gaussian_filter(changed, 1.0)
+        changed = changed + generator.uniform(0.2, 1.0) * (changed - soft)
+    if generator.random() < augmentation.noise_chance:
+        changed = changed + _noise(changed.shape, augmentation.noise_hu, generator)
+    if generator.random() < augmentation.tone_chance:
+        changed = changed * generator.normal(1.0, 0.06) + generator.normal(0.0, 8.0)
+    if generator.random() < augmentation.truncation_chance:
+        inside = _circle(labels, generator)
+        changed = np.where(inside, changed, AIR_HU)
+        labels = np.where(inside, labels, _BACKGROUND_LABEL).astype(np.uint8)
+    return np.clip(np.rint(changed), -2048, 4000).astype(np.int16), labels
+
+
+def draw_warp(
+    grid: Grid, augmentation: Augmentation, generator: np.random.Generator
+) -> tuple[Grid, sitk.Transform | None]:
+    """Draw a deformation of the plane.
+
+    Returns
+    -------
+    tuple
+        The grid with an affine change worked in, which costs nothing when sampling, and an
+        elastic deformation or ``None``.
+    """
+    a = augmentation
+    angle = np.deg2rad(generator.normal(0.0, a.rotation_deg))
+    zoom = np.exp(generator.normal(0.0, a.zoom))
+    stretch = np.exp(generator.normal(0.0, a.stretch))
+    shear = generator.normal(0.0, a.shear)
+    flip = -1.0 if generator.random() < a.flip_chance else 1.0
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ np.array([[1.0, shear], [0.0, 1.0]])
+    linear = linear @ np.diag([flip * stretch / zoom, 1 / (stretch * zoom)])
+    middle = (grid.to_plane @ [(grid.shape[0] - 1) / 2, (grid.shape[1] - 1) / 2, 1.0])[:2]
+    shift = generator.uniform(-a.shift_mm, a.shift_mm, 2)
+    change = np.eye(3)
+    change[:2, :2] = linear
+    change[:2, 2] = middle + shift - linear @ middle
+    warp = (
+        _elastic(grid, a.elastic_mm, generator) if generator.random() < a.elastic_chance else None
+    )
+    return replace(grid, plane_to_native=grid.plane_to_native @ change), warp
+
+
+def _shift_contrast(
+    hu: NDArray[np.float32], labels: NDArray[np.uint8], generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Move organs, muscle and bone along the HU scale, softly at their edges."""
+    soft_tissue = hu > -30
+    organs = (labels == _ORGAN_LABEL) & soft_tissue
+    bright = organs & (hu > 60)
+    delta = generator.normal(0.0, 15.0) * organs
+    # Between unenhanced (about 45 HU everywhere) and half as much contrast again.
+    delta = delta + generator.uniform(-0.9, 0.5) * np.where(bright, hu - 45.0, 0.0)
+    delta = delta + generator.normal(0.0, 10.0) * (np.isin(labels, _MUSCLE_LABELS) & soft_tissue)
+    delta = delta + generator.normal(0.0, 0.2) * np.where(labels == _BONE_LABEL, hu, 0.0)
+    patches = ndimage.zoom(generator.normal(0.0, 12.0, (16, 16)), np.array(hu.shape) / 16, order=1)
+    delta = delta + np.where(organs, patches, 0.0)
+    changed: NDArray[np.float32] = hu + ndimage.gaussian_filter(delta.astype(np.float32), 0.7)
+    return changed
+
+
+def _noise(
+    shape: tuple[int, ...], largest_hu: float, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Noise of a random strength and grain."""
+    noise = generator.standard_normal(shape, dtype=np.float32)
+    noise = ndimage.gaussian_filter(noise, generator.uniform(0.0, 1.2))
+    strength = generator.uniform(2.0, largest_hu)
+    scaled: NDArray[np.float32] = noise * (strength / noise.std())
+    return scaled
+
+
+def _circle(labels: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw a reconstruction circle that leaves 80 to 100 % of the body's width."""
+    rows, columns = np.nonzero(labels)
+    middle = np.array([rows.mean(), columns.mean()]) + generator.normal(0.0, 8.0, 2)
+    radius = generator.uniform(0.8, 1.0) * (np.ptp(columns) + 1) / 2
+    grid_rows, grid_columns = np.ogrid[: labels.shape[0], : labels.shape[1]]
+    inside: NDArray[np.bool_] = np.hypot(grid_rows - middle[0], grid_columns - middle[1]) <= radius
+    return inside
+
+
+def _elastic(grid: Grid, size_mm: float, generator: np.random.Generator) -> sitk.Transform:
+    """Smooth random deformation in millimetres of the plane, coarse and interpolated."""
+    nodes, step_cells = 24, np.array(grid.shape) / 20
+    fields = generator.standard_normal((2, nodes, nodes))
+    smooth = [ndimage.gaussian_filter(f, generator.uniform(1.5, 3.0)) for f in fields]
+    field = np.stack([f / f.std() * size_mm for f in smooth], axis=-1)
+    image = sitk.GetImageFromArray(field, isVector=True)
+    spacing = step_cells * np.diag(grid.to_plane)[:2]
+    origin = grid.to_plane[:2, 2] - 2 * spacing
+    image.SetSpacing(spacing[::-1].tolist())
+    image.SetOrigin(origin[::-1].tolist())
+    return sitk.DisplacementFieldTransform(image)
