@@ -1,0 +1,159 @@
+"""Try everything that the settings of a node name."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dicom_node.broker import broker_url, is_answering
+from dicom_node.config import DestinationSettings, NodeSettings, load_settings
+from dicom_node.errors import BrokerError, NodeError, SettingsError, SpoolError
+from dicom_node.spool import Spool
+from pipeline.errors import PipelineError
+
+_ECHO_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One thing that was tried.
+
+    Parameters
+    ----------
+    subject : str
+        What was tried.
+    passed : bool
+    message : str
+        One sentence.
+    code : str
+        Of the error; empty when it passed.
+    """
+
+    subject: str
+    passed: bool
+    message: str
+    code: str = ""
+
+
+def check_node(config: Path) -> list[CheckResult]:
+    """Try settings, folder, port, ledger, broker, models and every destination.
+
+    Parameters
+    ----------
+    config : Path
+
+    Returns
+    -------
+    list of CheckResult
+        Only that of the settings when they are wrong.
+    """
+    try:
+        settings = load_settings(config)
+    except SettingsError as error:
+        faults = str(error).removeprefix(f"{config}: ").split("; ")
+        return [CheckResult("settings", False, fault, error.code) for fault in faults]
+    return [
+        CheckResult("settings", True, f"{config} is valid"),
+        *(_tried(subject, attempt) for subject, attempt in _attempts(settings)),
+    ]
+
+
+def _attempts(settings: NodeSettings) -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "storage", lambda: _try_storage(settings)
+    yield "ledger", lambda: _try_ledger(settings)
+    yield "broker", lambda: _try_broker(settings)
+    yield "listener", lambda: _try_listener(settings)
+    yield "models", lambda: _try_models(settings)
+    if not settings.destinations:
+        yield "destinations", lambda: "none is named: results stay in the spool"
+    for destination in settings.destinations:
+        yield f"destination {destination.name}", _echo_of(destination, settings)
+
+
+def _tried(subject: str, attempt: Callable[[], str]) -> CheckResult:
+    try:
+        return CheckResult(subject, True, attempt())
+    except (NodeError, PipelineError) as error:
+        return CheckResult(subject, False, str(error), error.code)
+    except ModuleNotFoundError as error:
+        # A worker needs no ledger, a listener no network: what is absent is not used here.
+        return CheckResult(subject, True, f"not used here, {error.name} is not installed")
+
+
+def _try_storage(settings: NodeSettings) -> str:
+    folder = settings.storage.folder
+    free_mib = Spool.of(settings.storage).free_mib()
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SpoolError(f"{folder} is not writable for this user")
+    watermark_mib = settings.storage.free_space_watermark_mib
+    if free_mib < watermark_mib:
+        raise SpoolError(
+            f"{folder} has {free_mib} MiB free, images are refused below {watermark_mib} MiB"
+        )
+    return f"{folder} is writable and has {free_mib / 1024:.1f} GiB free"
+
+
+def _try_ledger(settings: NodeSettings) -> str:
+    from dicom_node.ledger import Ledger
+
+    ledger = Ledger.open(settings.ledger_url)
+    try:
+        count = sum(ledger.counts().values())
+    finally:
+        ledger.close()
+    return f"the ledger opens and knows {count} series"
+
+
+def _try_broker(settings: NodeSettings) -> str:
+    if is_answering(settings):
+        return "the broker answers"
+    if settings.broker.url is None:
+        return "the embedded broker is not running, psoas serve starts it"
+    raise BrokerError(f"the broker at {_without_password(broker_url(settings))} does not answer")
+
+
+def _try_listener(settings: NodeSettings) -> str:
+    listener = settings.listener
+    place = f"{listener.host}:{listener.port}"
+    try:
+        with socket.create_server((listener.host, listener.port)):
+            return f"{place} is free for {listener.ae_title}"
+    except OSError as error:
+        if _is_listening(listener.host, listener.port):
+            return f"something listens on {place} already, psoas serve if it runs"
+        raise SettingsError(f"{place} cannot be listened on: {error.strerror}") from None
+
+
+def _is_listening(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def _try_models(settings: NodeSettings) -> str:
+    from pipeline.analyze import load_models
+
+    worker = settings.worker
+    model = load_models(worker.segmenter, worker.level_finder, worker.device).segmenter
+    return f"{model.identity.name} {model.identity.version} loads on {model.device}"
+
+
+def _echo_of(destination: DestinationSettings, settings: NodeSettings) -> Callable[[], str]:
+    def attempt() -> str:
+        from dicom_node.sender import Peer, echo
+
+        peer = Peer(destination.ae_title, destination.host, destination.port)
+        timeout_s = min(settings.delivery.timeout_s, _ECHO_TIMEOUT_S)
+        echo(peer, calling_ae_title=settings.listener.ae_title, timeout_s=timeout_s)
+        return f"{peer.label} answers C-ECHO"
+
+    return attempt
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

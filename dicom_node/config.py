@@ -1,0 +1,224 @@
+"""The settings of a node: frozen, from one TOML file, an unknown key is an error."""
+
+import tomllib
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from dicom_node.errors import SettingsError
+
+# PS3.5 table 6.2-1: at most 16 characters of the default repertoire without backslash; spaces at
+# either end mean nothing.
+AETitle = Annotated[
+    str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")
+]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ListenerSettings(_Section):
+    """The application entity that receives images."""
+
+    ae_title: AETitle = "PSOAS"
+    """Called AE title that peers must use."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `[[sources]]`."""
+    port: Port = 11112
+    """TCP port; 0 lets the system choose one."""
+    maximum_associations: int = Field(default=25, ge=1)
+    """Associations served at the same time."""
+    association_timeout_s: Seconds = 5.0
+    """How long a peer may take to send its A-ASSOCIATE-RQ."""
+    network_timeout_s: Seconds = 60.0
+    """How long a peer may stay silent within an association."""
+
+
+class CompletionSettings(_Section):
+    """When a series counts as complete. Association release is only a hint (PS3.4 B.4)."""
+
+    quiet_after_release_s: Seconds = 10.0
+    """Quiet time after the last image once its association was released."""
+    quiet_s: Seconds = 60.0
+    """Quiet time after the last image while the association is open or was aborted."""
+    cap_s: Seconds = 900.0
+    """A series that never falls quiet is closed this long after its first image."""
+
+
+class SourceSettings(_Section):
+    """A peer that may send images."""
+
+    ae_title: AETitle
+    """Calling AE title."""
+    host: str | None = None
+    """IP address that it must call from; any address when absent."""
+    completion: CompletionSettings | None = None
+    """Replaces `[completion]` for this source."""
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_an_address(cls, host: str | None) -> str | None:
+        if host is not None:
+            ip_address(host)
+        return host
+
+
+class DestinationSettings(_Section):
+    """A PACS that gets the results."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+    """Short name for the ledger and the command line."""
+    ae_title: AETitle
+    """Called AE title."""
+    host: str
+    """Host name or address."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """TCP port."""
+
+
+class DeliverySettings(_Section):
+    """How often a PACS that does not answer is tried again."""
+
+    first_wait_s: Seconds = 30.0
+    """Wait after the first failure; doubles with each further one."""
+    longest_wait_s: Seconds = 1800.0
+    """The doubling stops here."""
+    give_up_after_s: Seconds = 86400.0
+    """Age of a delivery at which it is given up."""
+    timeout_s: Seconds = 30.0
+    """How long a PACS may take to answer."""
+
+
+class WorkerSettings(_Section):
+    """The process that measures."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """Compute device; `auto` takes a GPU when there is one."""
+    segmenter: Path | None = None
+    """Folder of the segmentation model; the shipped one when absent."""
+    level_finder: Path | None = None
+    """Folder of the model that finds L3; the shipped one when absent."""
+    time_limit_s: Annotated[float, Field(gt=1)] = 600.0
+    """A series that takes longer is stopped and tried again."""
+    attempts: int = Field(default=3, ge=1)
+    """After this many lost attempts a series is quarantined."""
+
+
+class StorageSettings(_Section):
+    """Where everything lies on disk."""
+
+    folder: Path
+    """Spool, ledger and embedded broker; relative paths start at the settings file."""
+    ledger_url: str | None = None
+    """SQLAlchemy URL; an SQLite file in `folder` when absent."""
+    free_space_watermark_mib: int = Field(default=1024, ge=0)
+    """Below this much free space images are refused with status A700."""
+
+
+class BrokerSettings(_Section):
+    """The queue between the listener and the workers."""
+
+    url: str | None = None
+    """Redis URL; absent: the listener starts an embedded server in `storage.folder`."""
+
+
+class LogSettings(_Section):
+    """What is logged; never patient data."""
+
+    level: Annotated[str, Field(pattern=r"^(debug|info|warning|error)$")] = "info"
+    """Least important level that is written."""
+    json_lines: bool = False
+    """One JSON object a line instead of text."""
+
+
+class NodeSettings(_Section):
+    """The whole settings file."""
+
+    storage: StorageSettings
+    listener: ListenerSettings = ListenerSettings()
+    completion: CompletionSettings = CompletionSettings()
+    sources: tuple[SourceSettings, ...] = ()
+    destinations: tuple[DestinationSettings, ...] = ()
+    delivery: DeliverySettings = DeliverySettings()
+    worker: WorkerSettings = WorkerSettings()
+    broker: BrokerSettings = BrokerSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _closed_outside_loopback(self) -> Self:
+        if not self.sources and self.listener.host not in {"127.0.0.1", "::1", "localhost"}:
+            raise ValueError(
+                f"listener.host {self.listener.host} is open to the network, "
+                "so [[sources]] must name who may send"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [destination.name for destination in self.destinations]
+        if len(set(names)) < len(names):
+            raise ValueError("two [[destinations]] have the same name")
+        return self
+
+    @property
+    def ledger_url(self) -> str:
+        """URL of the ledger, the default filled in."""
+        return self.storage.ledger_url or f"sqlite:///{self.storage.folder / 'ledger.sqlite'}"
+
+    def completion_for(self, calling_ae_title: str) -> CompletionSettings:
+        """Completion rule for one source."""
+        for source in self.sources:
+            if source.ae_title == calling_ae_title and source.completion is not None:
+                return source.completion
+        return self.completion
+
+
+def load_settings(path: Path) -> NodeSettings:
+    """Read a settings file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    NodeSettings
+        With ``storage.folder`` made absolute, relative to the file.
+
+    Raises
+    ------
+    SettingsError
+        With every fault of the file, one sentence each.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = NodeSettings.model_validate(data)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    except ValidationError as error:
+        faults = "; ".join(_fault(detail) for detail in error.errors())
+        raise SettingsError(f"{path}: {faults}") from None
+    folder = (path.parent / settings.storage.folder).resolve()
+    storage = settings.storage.model_copy(update={"folder": folder})
+    return settings.model_copy(update={"storage": storage})
+
+
+def _fault(detail: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in detail["loc"]) or "settings"
+    return f"{place}: {detail['msg']}"

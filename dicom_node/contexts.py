@@ -1,0 +1,57 @@
+"""What images may be and how they may be encoded: the table behind every presentation context."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+STORAGE_SOP_CLASSES: Final[tuple[str, ...]] = (CTImageStorage, EnhancedCTImageStorage)
+"""Images that Psoas stores; contexts of other classes are not accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedSyntax:
+    """A transfer syntax that images may come in, with the reason for it."""
+
+    uid: str
+    reason: str
+
+
+_LOSSY: Final = "read as it is; a lossy original is the only one that a peer may still have"
+
+TRANSFER_SYNTAXES: Final = (
+    AcceptedSyntax(ExplicitVRLittleEndian, "uncompressed, the usual choice of scanners"),
+    AcceptedSyntax(ImplicitVRLittleEndian, "every peer must support it (PS3.5 10.1)"),
+    AcceptedSyntax(ExplicitVRBigEndian, "retired, still sent by old archives"),
+    AcceptedSyntax(RLELossless, "lossless, old archives"),
+    AcceptedSyntax(JPEGLosslessSV1, "lossless, the usual choice of archives"),
+    AcceptedSyntax(JPEGLossless, "lossless, the same with other predictors"),
+    AcceptedSyntax(JPEGLSLossless, "lossless"),
+    AcceptedSyntax(JPEG2000Lossless, "lossless, common in archives"),
+    AcceptedSyntax(HTJ2KLossless, "lossless, cloud archives"),
+    AcceptedSyntax(HTJ2KLosslessRPCL, "lossless, cloud archives that stream"),
+    AcceptedSyntax(JPEGLSNearLossless, _LOSSY),
+    AcceptedSyntax(JPEG2000, _LOSSY),
+    AcceptedSyntax(HTJ2K, _LOSSY),
+    AcceptedSyntax(JPEGExtended12Bit, _LOSSY),
+    AcceptedSyntax(JPEGBaseline8Bit, "lossy with 8 bits; taken so that the refusal names a reason"),
+)
+"""All that the worker decodes. Deflated is not: its size shows only while it is inflated."""

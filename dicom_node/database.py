@@ -1,0 +1,137 @@
+"""Open the database of the ledger: connections, transactions, migrations."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from dicom_node.errors import LedgerError, SettingsError
+
+_BUSY_TIMEOUT_MS: Final = 30_000
+_WRITES: Final = "ledger_writes"
+
+Result = TypeVar("Result")
+
+
+class Database:
+    """Transactions on the tables of ``dicom_node.schema``, from any thread.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of a database that has the present tables; ``Database.open`` makes sure of it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(**{_WRITES: True})
+        # SQLite lets one writer in at a time; waiting here is fair, waiting there polls.
+        self._write_lock = threading.Lock()
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open a database and bring its tables up to date.
+
+        Parameters
+        ----------
+        url : str
+            SQLAlchemy URL.
+
+        Raises
+        ------
+        SettingsError
+            When the URL names no database that can be used.
+        LedgerError
+            When it cannot be opened or migrated.
+        """
+        try:
+            engine = create_engine(url)
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise SettingsError(f"storage.ledger_url cannot be used: {error}") from None
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine)
+        database = cls(engine)
+        database.write(_migrate)
+        return database
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Run ``work`` on one consistent state of the database.
+
+        Raises
+        ------
+        LedgerError
+        """
+        try:
+            with self._engine.begin() as connection:
+                return work(connection)
+        except SQLAlchemyError as error:
+            raise _unusable("read", error) from error
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run ``work`` as one transaction; it is on disk when this returns.
+
+        Raises
+        ------
+        LedgerError
+            Nothing of the transaction was kept.
+        """
+        try:
+            with self._write_lock, self._writer.begin() as connection:
+                return work(connection)
+        except SQLAlchemyError as error:
+            raise _unusable("written", error) from error
+
+
+def _unusable(verb: str, error: SQLAlchemyError) -> LedgerError:
+    # The cause of the driver says what is wrong; SQLAlchemy's own text quotes the parameters.
+    cause = getattr(error, "orig", None) or type(error).__name__
+    return LedgerError(f"the ledger cannot be {verb}: {cause}")
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """Make commits durable, readers free of writers, and the file private."""
+    if engine.url.database:
+        _create_private(Path(engine.url.database))
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        # Python's driver would begin transactions on its own, and too late.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # A transaction that reads before it writes must hold the lock from its start.
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _create_private(file: Path) -> None:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+    except OSError as error:
+        raise LedgerError(f"the ledger {file} cannot be opened: {error.strerror}") from None
+
+
+def _migrate(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "dicom_node:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,145 @@
+"""Walk over an encoded data set without decoding values.
+
+What a peer sent is untrusted: the walk uses no recursion, keeps no copy and looks at nothing but
+tags and lengths, so that nesting, forged lengths and broken values cost nothing and raise one
+error only. References: DICOM PS3.5 sections 7.1, 7.5 and A.4.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+_UNDEFINED: Final = 0xFFFFFFFF
+_ITEM: Final = 0xFFFEE000
+_ITEM_END: Final = 0xFFFEE00D
+_SEQUENCE_END: Final = 0xFFFEE0DD
+_DEEPEST: Final = 32
+"""Levels of nesting that are believed; real objects have fewer than ten."""
+
+# PS3.5 table 7.1-1: two reserved bytes, then a length of four.
+_LONG_VRS: Final = frozenset(
+    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+)
+_SHORT_VRS: Final = frozenset(
+    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN"}
+    | {b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
+)
+
+
+class MalformedDataSetError(ValueError):
+    """The bytes are no data set in their transfer syntax; the message holds no values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """Where a value lies in the encoded data set.
+
+    Parameters
+    ----------
+    tag : int
+        Group and element as one number.
+    start, end : int
+        Of the value, in bytes; of a value of undefined length, its delimiter is included.
+    """
+
+    tag: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Coding:
+    explicit: bool
+    order: str  # as in struct
+
+
+_IMPLICIT: Final = _Coding(explicit=False, order="<")
+
+
+def walk(data: memoryview, transfer_syntax_uid: str) -> Iterator[Element]:
+    """Find the elements of the outermost level, in their order.
+
+    Parameters
+    ----------
+    data : memoryview
+        One encoded data set.
+    transfer_syntax_uid : str
+        Not a deflated one.
+
+    Raises
+    ------
+    MalformedDataSetError
+        Where the data breaks off, is nested too deeply or makes no sense.
+    """
+    coding = _Coding(
+        explicit=transfer_syntax_uid != ImplicitVRLittleEndian,
+        order=">" if transfer_syntax_uid == ExplicitVRBigEndian else "<",
+    )
+    position = 0
+    try:
+        while position < len(data):
+            tag, vr, length, start = _head(data, position, coding)
+            if length == _UNDEFINED:
+                end = _end_of_undefined(data, start, _inside(vr, coding))
+            else:
+                end = start + length
+            if end > len(data):
+                raise MalformedDataSetError(
+                    f"the data set breaks off within {_name(tag)}: "
+                    f"{length} bytes announced, {len(data) - start} there"
+                )
+            yield Element(tag, start, end)
+            position = end
+    except struct.error:
+        raise MalformedDataSetError(f"the data set breaks off at byte {len(data)}") from None
+
+
+def _end_of_undefined(data: memoryview, start: int, coding: _Coding) -> int:
+    """Skip a sequence, or a value in fragments, of undefined length; return where it ends."""
+    # Sequences and items take turns: at odd depth items are expected, at even depth elements.
+    nesting = [coding]
+    position = start
+    while nesting:
+        if len(nesting) > _DEEPEST:
+            raise MalformedDataSetError(f"sequences are nested more than {_DEEPEST // 2} deep")
+        coding = nesting[-1]
+        expects_items = len(nesting) % 2 == 1
+        tag, vr, length, position = _head(data, position, coding)
+        if tag == (_SEQUENCE_END if expects_items else _ITEM_END):
+            nesting.pop()
+        elif expects_items != (tag == _ITEM):
+            raise MalformedDataSetError(f"{_name(tag)} stands where it cannot")
+        elif length == _UNDEFINED:
+            nesting.append(coding if expects_items else _inside(vr, coding))
+        else:
+            position += length
+    return position
+
+
+def _head(data: memoryview, position: int, coding: _Coding) -> tuple[int, bytes, int, int]:
+    """Tag, VR, length of value and where the value starts."""
+    group, number = struct.unpack_from(f"{coding.order}HH", data, position)
+    tag = group << 16 | number
+    if group == 0xFFFE or not coding.explicit:
+        (length,) = struct.unpack_from(f"{coding.order}I", data, position + 4)
+        return tag, b"", length, position + 8
+    vr = bytes(data[position + 4 : position + 6])
+    if vr in _LONG_VRS:
+        (length,) = struct.unpack_from(f"{coding.order}I", data, position + 8)
+        return tag, vr, length, position + 12
+    if vr not in _SHORT_VRS:
+        raise MalformedDataSetError(f"{_name(tag)} has no value representation that exists")
+    (length,) = struct.unpack_from(f"{coding.order}H", data, position + 6)
+    return tag, vr, length, position + 8
+
+
+def _inside(vr: bytes, coding: _Coding) -> _Coding:
+    # A sequence whose VR was lost is Implicit VR Little Endian inside (PS3.5 6.2.2, note 2).
+    return _IMPLICIT if vr == b"UN" else coding
+
+
+def _name(tag: int) -> str:
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

@@ -1,0 +1,101 @@
+"""What the node raises.
+
+::
+
+    NodeError
+    ├── SettingsError             SETTINGS_INVALID
+    ├── IllegalTransitionError    TRANSITION_ILLEGAL
+    ├── StaleRevisionError        REVISION_STALE
+    ├── UnknownSeriesError        SERIES_UNKNOWN
+    ├── LedgerError               LEDGER_UNUSABLE
+    ├── SpoolError                SPOOL_UNUSABLE
+    ├── SpoolConflictError        INSTANCE_CONFLICT
+    ├── BrokerError               BROKER_UNREACHABLE
+    ├── PeerError                 PEER_UNREACHABLE
+    ├── DeviceMemoryError         DEVICE_MEMORY
+    ├── WorkerLostError           WORKER_LOST
+    └── MissingExtraError         EXTRA_MISSING
+
+Each leaf class has a stable ``code``. Messages quote UIDs, AE titles and numbers, never a
+patient's name, ID or birth date.
+"""
+
+from typing import ClassVar
+
+
+class NodeError(Exception):
+    """Anything the node refuses or cannot do; ``code`` is stable across versions."""
+
+    code: ClassVar[str]
+
+
+class SettingsError(NodeError):
+    """The settings file is absent, malformed or contradicts itself."""
+
+    code = "SETTINGS_INVALID"
+
+
+class IllegalTransitionError(NodeError):
+    """The life of a series has no such step; see ``records.TRANSITIONS``."""
+
+    code = "TRANSITION_ILLEGAL"
+
+
+class StaleRevisionError(NodeError):
+    """Images came in after this work began, so its outcome no longer describes the series."""
+
+    code = "REVISION_STALE"
+
+
+class UnknownSeriesError(NodeError):
+    """The ledger has no such series."""
+
+    code = "SERIES_UNKNOWN"
+
+
+class LedgerError(NodeError):
+    """The database of the ledger cannot be opened, read or written."""
+
+    code = "LEDGER_UNUSABLE"
+
+
+class SpoolError(NodeError):
+    """The spool cannot be written, is full or lacks a file that the ledger names."""
+
+    code = "SPOOL_UNUSABLE"
+
+
+class SpoolConflictError(NodeError):
+    """The same SOP Instance UID arrived with other bytes, or a series with two patients."""
+
+    code = "INSTANCE_CONFLICT"
+
+
+class BrokerError(NodeError):
+    """The broker cannot be reached or started."""
+
+    code = "BROKER_UNREACHABLE"
+
+
+class PeerError(NodeError):
+    """A peer cannot be reached, rejects the association or breaks it off."""
+
+    code = "PEER_UNREACHABLE"
+
+
+class DeviceMemoryError(NodeError):
+    """The compute device ran out of memory."""
+
+    code = "DEVICE_MEMORY"
+
+
+class WorkerLostError(NodeError):
+    """A worker took a series and was not heard of again."""
+
+    code = "WORKER_LOST"
+
+
+class MissingExtraError(NodeError):
+    """A command needs packages of an extra that is not installed."""
+
+    code = "EXTRA_MISSING"

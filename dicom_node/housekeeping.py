@@ -1,0 +1,159 @@
+"""Do what is due, again and again: the steward of everything that nobody else looks after."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from dicom_node.assembly import Assembly
+from dicom_node.errors import NodeError, WorkerLostError
+from dicom_node.outbox import Outbox
+from dicom_node.outcomes import Outcome
+from dicom_node.records import Reason, SeriesRecord, SeriesState
+from dicom_node.worklog import WorkLog
+
+logger = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 30.0
+_SETTLE_PERIOD_S: Final = 10.0
+_NEWS_DELAY_S: Final = 10.0
+"""News of an outcome usually comes by the queue; after this long it counts as lost."""
+_RESEND_AFTER_S: Final = 60.0
+"""A delivery task that did nothing for so long counts as lost."""
+_AT_ONCE: Final = 1000
+"""Series that one step looks at; the others follow with the next tick."""
+_WORKING: Final = (SeriesState.QUEUED, SeriesState.ANALYZING)
+_LEAVING: Final = (SeriesState.ANALYZED, SeriesState.DELIVERING)
+
+
+@dataclass(slots=True)
+class _Duty:
+    """A step with its pace; a failure pauses it, for longer each time."""
+
+    name: str
+    step: Callable[[datetime], None]
+    period_s: float = 0.0
+    due_at: datetime | None = None
+    failures: int = 0
+    complaint: str = ""
+
+    def run(self, now: datetime) -> None:
+        if self.due_at is not None and now < self.due_at:
+            return
+        try:
+            self.step(now)
+        except NodeError as error:
+            pause_s = min(_FIRST_PAUSE_S * 2.0**self.failures, _LONGEST_PAUSE_S)
+            self.failures += 1
+            self.due_at = now + timedelta(seconds=pause_s)
+            if str(error) != self.complaint:
+                self.complaint = str(error)
+                logger.warning("duty fails", duty=self.name, code=error.code, error=str(error))
+            return
+        if self.complaint:
+            logger.info("duty works again", duty=self.name, failures=self.failures)
+        self.failures, self.complaint = 0, ""
+        self.due_at = now + timedelta(seconds=self.period_s)
+
+
+@dataclass(slots=True)
+class _Sightings:
+    """Since when something has been seen without a break."""
+
+    since: dict[tuple[str, object], datetime] = field(default_factory=dict)
+
+    def update(self, keys: Iterable[tuple[str, object]], now: datetime) -> None:
+        self.since = {key: self.since.get(key, now) for key in keys}
+
+    def older_than(self, key: tuple[str, object], age_s: float, now: datetime) -> bool:
+        return now - self.since[key] >= timedelta(seconds=age_s)
+
+
+class Steward:
+    """Drives every series on that waits for time to pass or whose news was lost.
+
+    Parameters
+    ----------
+    assembly : Assembly
+    work_log : WorkLog
+    outbox : Outbox
+    """
+
+    def __init__(self, assembly: Assembly, work_log: WorkLog, outbox: Outbox) -> None:
+        self._assembly = assembly
+        self._ledger = assembly.ledger
+        self._spool = assembly.spool
+        self._work_log = work_log
+        self._outbox = outbox
+        self._outcomes = _Sightings()
+        self._asked: dict[tuple[str, str], datetime] = {}
+        self._duties = (
+            _Duty("close series", assembly.close_due_series),
+            _Duty("record outcomes", self._record_outcomes),
+            _Duty("find lost work", self._find_lost_work),
+            _Duty("send series", assembly.send_complete_series),
+            _Duty("send deliveries", self._send_deliveries),
+            _Duty("settle deliveries", self._settle_deliveries, period_s=_SETTLE_PERIOD_S),
+        )
+
+    def resume(self, now: datetime) -> None:
+        """Send again what was queued when the listener stopped: the broker may have forgotten it.
+
+        Raises
+        ------
+        LedgerError, SpoolError
+        """
+        for record in self._ledger.list_series((SeriesState.QUEUED,), _AT_ONCE):
+            if self._outcome(record) is None:
+                self._lose(record, "the listener was started again", now)
+
+    def tick(self, now: datetime) -> None:
+        """Do what is due; what fails is logged once and tried again after a pause."""
+        for duty in self._duties:
+            duty.run(now)
+
+    def _record_outcomes(self, now: datetime) -> None:
+        """Record outcomes that lie in the spool without anybody having told the ledger."""
+        working = self._ledger.list_series(_WORKING, _AT_ONCE)
+        ended = {record: outcome for record in working if (outcome := self._outcome(record))}
+        self._outcomes.update((_key(record) for record in ended), now)
+        for record, outcome in ended.items():
+            if self._outcomes.older_than(_key(record), _NEWS_DELAY_S, now):
+                self._work_log.ended(
+                    record.series_instance_uid, record.revision, Outcome.from_json(outcome), now
+                )
+
+    def _find_lost_work(self, now: datetime) -> None:
+        for record in self._ledger.lost_work(now):
+            if self._outcome(record) is None:
+                self._lose(record, "no worker was heard of in time", now)
+
+    def _send_deliveries(self, now: datetime) -> None:
+        due = self._ledger.due_deliveries(now)
+        wanted = {(delivery.series_instance_uid, delivery.destination) for delivery in due}
+        self._asked = {key: at for key, at in self._asked.items() if key in wanted}
+        for key in sorted(wanted):
+            asked_at = self._asked.get(key)
+            if asked_at is None or now - asked_at >= timedelta(seconds=_RESEND_AFTER_S):
+                self._assembly.dispatcher.send_delivery(*key)
+                self._asked[key] = now
+
+    def _settle_deliveries(self, now: datetime) -> None:
+        """Close series whose last delivery was recorded by a task that then died."""
+        for record in self._ledger.list_series(_LEAVING, _AT_ONCE):
+            self._outbox.settle(record.series_instance_uid, now)
+
+    def _outcome(self, record: SeriesRecord) -> bytes | None:
+        return self._spool.read_outcome(record.series_instance_uid, record.revision)
+
+    def _lose(self, record: SeriesRecord, message: str, now: datetime) -> None:
+        reason = Reason(WorkerLostError.code, message)
+        self._work_log.lost(record.series_instance_uid, record.revision, reason, now)
+        logger.warning("work lost", series=record.series_instance_uid, reason=message)
+
+
+def _key(record: SeriesRecord) -> tuple[str, object]:
+    return record.series_instance_uid, record.revision

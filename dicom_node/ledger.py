@@ -1,0 +1,343 @@
+"""Keep the state of every instance, series and delivery; the only writer of state."""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, Self, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select, update
+
+from dicom_node.config import CompletionSettings
+from dicom_node.database import Database
+from dicom_node.ledger_steps import (
+    Step,
+    add_instance,
+    claim_deliveries,
+    locked_series,
+    new_delivery,
+    queue_delivery,
+    settle_delivery,
+    take_step,
+)
+from dicom_node.records import (
+    Delivery,
+    DeliveryState,
+    HistoryEntry,
+    Reason,
+    ReceivedInstance,
+    ResultFile,
+    SeriesEvent,
+    SeriesRecord,
+    SeriesState,
+    StoredAs,
+)
+from dicom_node.schema import (
+    DELIVERY,
+    HISTORY,
+    INSTANCE,
+    SERIES,
+    to_delivery,
+    to_history,
+    to_instance,
+    to_series,
+)
+
+_WORKING: Final = (SeriesState.QUEUED.value, SeriesState.ANALYZING.value)
+
+Record = TypeVar("Record")
+
+
+class Ledger:
+    """State of instances, series and deliveries in one database.
+
+    Every change is one transaction that is on disk when the method returns. Methods may be called
+    from any thread. Opened by the listener and by the tasks of queue ``node`` only.
+
+    Every method raises ``LedgerError`` when the database cannot be read or written.
+
+    Parameters
+    ----------
+    database : Database
+        With the present tables; ``Ledger.open`` makes sure of it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open a ledger, creating or migrating its tables first.
+
+        Parameters
+        ----------
+        url : str
+            SQLAlchemy URL.
+
+        Raises
+        ------
+        SettingsError
+            When the URL names no database that can be used.
+        LedgerError
+            When it cannot be opened or migrated.
+        """
+        return cls(Database.open(url))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    def record_instance(
+        self, instance: ReceivedInstance, completion: CompletionSettings
+    ) -> StoredAs:
+        """Record an instance that lies in the spool, with what it means for its series.
+
+        A duplicate (same bytes) changes nothing. A conflict (same SOP Instance UID with other
+        bytes, or another patient or study within the series) is kept too and puts the series into
+        quarantine. A late instance starts a new revision.
+
+        Parameters
+        ----------
+        instance : ReceivedInstance
+        completion : CompletionSettings
+            Rule of the source; the association counts as open.
+        """
+        return self._database.write(
+            lambda connection: add_instance(connection, instance, completion)
+        )
+
+    def record_release(
+        self,
+        series_instance_uids: Collection[str],
+        completion: CompletionSettings,
+        at: datetime,
+    ) -> None:
+        """Shorten the quiet period of series whose associations have all been released normally.
+
+        Parameters
+        ----------
+        series_instance_uids : collection of str
+        completion : CompletionSettings
+        at : datetime
+        """
+        quiet = timedelta(seconds=completion.quiet_after_release_s)
+
+        def shorten(connection: Connection) -> None:
+            for uid in series_instance_uids:
+                row = locked_series(connection, uid)
+                due_at = row.last_received_at + quiet
+                if row.state == SeriesState.RECEIVING and due_at < row.due_at:
+                    where = SERIES.c.series_instance_uid == uid
+                    changed = update(SERIES).where(where).values(due_at=due_at, updated_at=at)
+                    connection.execute(changed)
+
+        self._database.write(shorten)
+
+    def advance(
+        self,
+        series_instance_uid: str,
+        event: SeriesEvent,
+        at: datetime,
+        *,
+        revision: int | None = None,
+        reason: Reason | None = None,
+        due_at: datetime | None = None,
+    ) -> SeriesRecord:
+        """Take one step in the life of a series.
+
+        ``TASK_SENT`` counts an attempt and sets ``queued_at`` the first time of a revision;
+        ``WORK_LOST`` out of QUEUED takes the attempt back, because no worker began it;
+        ``RETRY_REQUESTED`` starts counting anew.
+
+        Parameters
+        ----------
+        series_instance_uid : str
+        event : SeriesEvent
+        at : datetime
+        revision : int, optional
+            The revision that the event is about.
+        reason : Reason, optional
+        due_at : datetime, optional
+            When the work counts as lost; kept while it is under way.
+
+        Raises
+        ------
+        UnknownSeriesError, StaleRevisionError
+        IllegalTransitionError
+            When ``records.TRANSITIONS`` has no such step.
+        """
+        step = Step(event, at, reason, due_at)
+        return self._database.write(
+            lambda connection: take_step(
+                connection, locked_series(connection, series_instance_uid, revision), step
+            )
+        )
+
+    def series(self, series_instance_uid: str) -> SeriesRecord:
+        """One series.
+
+        Raises
+        ------
+        UnknownSeriesError
+        """
+        return self._database.read(
+            lambda connection: to_series(locked_series(connection, series_instance_uid))
+        )
+
+    def list_series(
+        self, states: Collection[SeriesState] = (), limit: int = 100
+    ) -> tuple[SeriesRecord, ...]:
+        """Series in any of ``states`` (in any state when empty), the last to receive one first."""
+        query = select(SERIES).order_by(SERIES.c.last_received_at.desc()).limit(limit)
+        if states:
+            query = query.where(SERIES.c.state.in_([state.value for state in states]))
+        return self._rows(query, to_series)
+
+    def due_series(self, now: datetime) -> tuple[SeriesRecord, ...]:
+        """Series whose quiet period is over."""
+        return self._series_where(
+            SERIES.c.state == SeriesState.RECEIVING.value, SERIES.c.due_at <= now
+        )
+
+    def complete_series(self) -> tuple[SeriesRecord, ...]:
+        """Series that wait to be sent to a worker, the oldest first."""
+        return self._series_where(SERIES.c.state == SeriesState.COMPLETE.value)
+
+    def lost_work(self, now: datetime) -> tuple[SeriesRecord, ...]:
+        """Series whose work was sent or begun and not heard of within its time."""
+        return self._series_where(SERIES.c.state.in_(_WORKING), SERIES.c.due_at <= now)
+
+    def instances(self, series_instance_uid: str) -> tuple[ReceivedInstance, ...]:
+        """Every instance of a series in the order of arrival, conflicting ones included."""
+        order = (INSTANCE.c.received_at, INSTANCE.c.sop_instance_uid, INSTANCE.c.sha256)
+        return self._rows(_of(INSTANCE, series_instance_uid).order_by(*order), to_instance)
+
+    def history(self, series_instance_uid: str) -> tuple[HistoryEntry, ...]:
+        """Every change of state of a series, the first one first."""
+        return self._rows(_of(HISTORY, series_instance_uid).order_by(HISTORY.c.number), to_history)
+
+    def counts(self) -> dict[SeriesState, int]:
+        """How many series are in each state; a state without series is absent."""
+        query = select(SERIES.c.state, func.count().label("series_count")).group_by(SERIES.c.state)
+        return dict(self._rows(query, _to_count))
+
+    def queue_deliveries(
+        self,
+        series_instance_uid: str,
+        revision: int,
+        results: Sequence[ResultFile],
+        destinations: Sequence[str],
+        at: datetime,
+    ) -> None:
+        """Note which results have to go where.
+
+        Repeating it changes nothing for what is under way or accepted; what was dead or
+        superseded is queued again.
+
+        Parameters
+        ----------
+        series_instance_uid : str
+        revision : int
+        results : sequence of ResultFile
+        destinations : sequence of str
+        at : datetime
+
+        Raises
+        ------
+        UnknownSeriesError
+        StaleRevisionError
+            When images arrived since: these results are already superseded.
+        """
+        deliveries = [
+            new_delivery(result, destination, series_instance_uid, revision, at)
+            for result in results
+            for destination in destinations
+        ]
+
+        def queue(connection: Connection) -> None:
+            locked_series(connection, series_instance_uid, revision)
+            for delivery in deliveries:
+                queue_delivery(connection, delivery)
+
+        self._database.write(queue)
+
+    def due_deliveries(self, now: datetime) -> tuple[Delivery, ...]:
+        """Deliveries whose next attempt is due, the longest waiting first."""
+        query = (
+            select(DELIVERY)
+            .where(
+                DELIVERY.c.state == DeliveryState.QUEUED.value, DELIVERY.c.next_attempt_at <= now
+            )
+            .order_by(DELIVERY.c.next_attempt_at)
+        )
+        return self._rows(query, to_delivery)
+
+    def deliveries(self, series_instance_uid: str) -> tuple[Delivery, ...]:
+        """Every delivery of the results of a series, of older revisions too."""
+        order = (DELIVERY.c.queued_at, DELIVERY.c.destination, DELIVERY.c.sop_instance_uid)
+        return self._rows(_of(DELIVERY, series_instance_uid).order_by(*order), to_delivery)
+
+    def claim_deliveries(
+        self, series_instance_uid: str, destination: str, now: datetime, lease_s: float
+    ) -> tuple[Delivery, ...]:
+        """Take the due deliveries of one series to one destination.
+
+        They are due again ``lease_s`` later, so that no second task takes them meanwhile and none
+        is forgotten when this one dies.
+        """
+        until = now + timedelta(seconds=lease_s)
+        return self._database.write(
+            lambda connection: claim_deliveries(
+                connection, series_instance_uid, destination, now, until
+            )
+        )
+
+    def record_delivery(
+        self,
+        delivery: Delivery,
+        state: DeliveryState,
+        at: datetime,
+        *,
+        next_attempt_at: datetime,
+        status: int | None,
+        detail: str,
+    ) -> None:
+        """Record one attempt.
+
+        Acceptance always counts. Otherwise what is no longer queued stays as it is: superseded
+        results are not tried again, and a late failure does not undo an acceptance.
+
+        Parameters
+        ----------
+        delivery : Delivery
+        state : DeliveryState
+        at : datetime
+        next_attempt_at : datetime
+        status : int or None
+            Of the C-STORE response, ``None`` when there was none.
+        detail : str
+        """
+        outcome = {
+            "state": state.value,
+            "next_attempt_at": next_attempt_at,
+            "status": status,
+            "detail": detail,
+        }
+        self._database.write(lambda connection: settle_delivery(connection, delivery, outcome, at))
+
+    def _series_where(self, *conditions: ColumnElement[bool]) -> tuple[SeriesRecord, ...]:
+        query = select(SERIES).where(*conditions).order_by(SERIES.c.last_received_at)
+        return self._rows(query, to_series)
+
+    def _rows(
+        self, query: Select[Any], convert: Callable[[Row[Any]], Record]
+    ) -> tuple[Record, ...]:
+        return self._database.read(
+            lambda connection: tuple(convert(row) for row in connection.execute(query))
+        )
+
+
+def _of(table: Table, series_instance_uid: str) -> Select[Any]:
+    return select(table).where(table.c.series_instance_uid == series_instance_uid)
+
+
+def _to_count(row: Row[Any]) -> tuple[SeriesState, int]:
+    return SeriesState(row.state), row.series_count

@@ -1,0 +1,340 @@
+"""Change the ledger's tables within a transaction that the ledger opened."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, select, update
+
+from dicom_node.config import CompletionSettings
+from dicom_node.errors import (
+    IllegalTransitionError,
+    SpoolConflictError,
+    StaleRevisionError,
+    UnknownSeriesError,
+)
+from dicom_node.records import (
+    TRANSITIONS,
+    Delivery,
+    DeliveryState,
+    Reason,
+    ReceivedInstance,
+    ResultFile,
+    SeriesEvent,
+    SeriesRecord,
+    SeriesState,
+    StoredAs,
+)
+from dicom_node.schema import DELIVERY, HISTORY, INSTANCE, SERIES, to_delivery, to_series
+
+_ARRIVALS: Final = (SeriesEvent.INSTANCE_STORED, SeriesEvent.CONFLICT_FOUND)
+_WORKING: Final = (SeriesState.QUEUED, SeriesState.ANALYZING)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happens to a series.
+
+    Parameters
+    ----------
+    event : SeriesEvent
+    at : datetime
+    reason : Reason or None
+    due_at : datetime or None
+    """
+
+    event: SeriesEvent
+    at: datetime
+    reason: Reason | None = None
+    due_at: datetime | None = None
+
+
+def locked_series(
+    connection: Connection, series_instance_uid: str, revision: int | None = None
+) -> Row[Any]:
+    """Row of a series, locked until the transaction ends.
+
+    Raises
+    ------
+    UnknownSeriesError
+    StaleRevisionError
+        When ``revision`` is given and the series has moved on from it.
+    """
+    row = _series_row(connection, series_instance_uid)
+    if row is None:
+        raise UnknownSeriesError(f"the ledger has no series {series_instance_uid}")
+    if revision is not None and revision != row.revision:
+        raise StaleRevisionError(
+            f"series {series_instance_uid} is at revision {row.revision}, no longer at {revision}"
+        )
+    return row
+
+
+def add_instance(
+    connection: Connection, instance: ReceivedInstance, completion: CompletionSettings
+) -> StoredAs:
+    """Insert an instance and take the step that it means for its series."""
+    twins = connection.execute(
+        select(INSTANCE.c.sha256).where(INSTANCE.c.sop_instance_uid == instance.sop_instance_uid)
+    ).scalars()
+    digests = set(twins)
+    if instance.sha256 in digests:
+        return StoredAs.DUPLICATE
+    row = _series_row(connection, instance.series_instance_uid)
+    is_new = row is None
+    if row is None:
+        _insert_series(connection, instance)
+        row = locked_series(connection, instance.series_instance_uid)
+    connection.execute(insert(INSTANCE).values(**_instance_values(instance)))
+    _count_instance(connection, row, instance)
+    conflict = _conflict(row, instance, known=bool(digests))
+    if conflict is not None:
+        take_step(connection, row, Step(SeriesEvent.CONFLICT_FOUND, instance.received_at, conflict))
+        return StoredAs.CONFLICT
+    due_at = _quiet_until(row, instance.received_at, completion)
+    step = Step(SeriesEvent.INSTANCE_STORED, instance.received_at, due_at=due_at)
+    take_step(connection, row, step, first=is_new)
+    return StoredAs.NEW
+
+
+def take_step(
+    connection: Connection, row: Row[Any], step: Step, *, first: bool = False
+) -> SeriesRecord:
+    """Change the state of a series as ``records.TRANSITIONS`` says.
+
+    Raises
+    ------
+    IllegalTransitionError
+    """
+    before = SeriesState(row.state)
+    after = TRANSITIONS.get((before, step.event))
+    if after is None:
+        raise IllegalTransitionError(
+            f"series {row.series_instance_uid} is {before.value}, "
+            f"which {step.event.value} cannot follow"
+        )
+    reason = step.reason
+    if reason is None and after is before and row.reason_code is not None:
+        reason = Reason(row.reason_code, row.reason_message)
+    changes = {
+        "state": after.value,
+        "reason_code": reason and reason.code,
+        "reason_message": reason and reason.message,
+        "due_at": _due(before, after, row, step),
+        "updated_at": step.at,
+    } | _counters(row, step)
+    where = SERIES.c.series_instance_uid == row.series_instance_uid
+    connection.execute(update(SERIES).where(where).values(**changes))
+    if "revision" in changes:
+        _supersede(connection, row.series_instance_uid)
+    stepped = locked_series(connection, row.series_instance_uid)
+    # The instances themselves tell of images that only continued a series.
+    if first or after is not before or step.event is not SeriesEvent.INSTANCE_STORED:
+        _write_history(connection, stepped, step.event.value, step.at, step.reason)
+    return to_series(stepped)
+
+
+def new_delivery(
+    result: ResultFile, destination: str, series_instance_uid: str, revision: int, at: datetime
+) -> Delivery:
+    """Return a delivery that nobody has tried."""
+    return Delivery(
+        result=result,
+        destination=destination,
+        series_instance_uid=series_instance_uid,
+        revision=revision,
+        state=DeliveryState.QUEUED,
+        attempts=0,
+        queued_at=at,
+        next_attempt_at=at,
+        status=None,
+        detail="",
+    )
+
+
+def queue_delivery(connection: Connection, delivery: Delivery) -> None:
+    """Insert a delivery; what was dead or superseded is queued again, the rest left alone."""
+    key = _delivery_key(delivery)
+    row = connection.execute(select(DELIVERY).where(key).with_for_update()).one_or_none()
+    if row is None:
+        connection.execute(insert(DELIVERY).values(**_delivery_values(delivery)))
+    elif row.state in {DeliveryState.DEAD, DeliveryState.SUPERSEDED}:
+        connection.execute(update(DELIVERY).where(key).values(**_delivery_values(delivery)))
+    else:
+        # The same bytes for a newer revision; an accepted object need not go out again.
+        connection.execute(update(DELIVERY).where(key).values(revision=delivery.revision))
+
+
+def claim_deliveries(
+    connection: Connection,
+    series_instance_uid: str,
+    destination: str,
+    now: datetime,
+    until: datetime,
+) -> tuple[Delivery, ...]:
+    """Push due deliveries to ``until``, in the order in which they were queued."""
+    due = and_(
+        DELIVERY.c.series_instance_uid == series_instance_uid,
+        DELIVERY.c.destination == destination,
+        DELIVERY.c.state == DeliveryState.QUEUED.value,
+        DELIVERY.c.next_attempt_at <= now,
+    )
+    order = (DELIVERY.c.queued_at, DELIVERY.c.sop_instance_uid)
+    rows = connection.execute(select(DELIVERY).where(due).order_by(*order).with_for_update()).all()
+    connection.execute(update(DELIVERY).where(due).values(next_attempt_at=until))
+    return tuple(to_delivery(row) for row in rows)
+
+
+def settle_delivery(
+    connection: Connection, delivery: Delivery, outcome: Mapping[str, Any], at: datetime
+) -> None:
+    """Write the outcome of one attempt; only acceptance touches what is no longer queued."""
+    where = _delivery_key(delivery)
+    if outcome["state"] != DeliveryState.ACCEPTED:
+        where = and_(where, DELIVERY.c.state == DeliveryState.QUEUED.value)
+    changed = update(DELIVERY).where(where)
+    connection.execute(changed.values(attempts=DELIVERY.c.attempts + 1, **outcome))
+    status = outcome["status"]
+    code = "NO_STATUS" if status is None else f"STATUS_{status:04X}"
+    reason = Reason(code, f"{delivery.destination}: {outcome['detail']}")
+    row = locked_series(connection, delivery.series_instance_uid)
+    _write_history(connection, row, f"delivery_{outcome['state']}", at, reason)
+
+
+def _series_row(connection: Connection, series_instance_uid: str) -> Row[Any] | None:
+    where = SERIES.c.series_instance_uid == series_instance_uid
+    return connection.execute(select(SERIES).where(where).with_for_update()).one_or_none()
+
+
+def _insert_series(connection: Connection, instance: ReceivedInstance) -> None:
+    connection.execute(
+        insert(SERIES).values(
+            series_instance_uid=instance.series_instance_uid,
+            study_instance_uid=instance.study_instance_uid,
+            state=SeriesState.RECEIVING.value,
+            revision=1,
+            attempt=0,
+            instance_count=0,
+            source_ae_title=instance.calling_ae_title,
+            patient_key=instance.patient_key,
+            first_received_at=instance.received_at,
+            last_received_at=instance.received_at,
+            revision_started_at=instance.received_at,
+            updated_at=instance.received_at,
+        )
+    )
+
+
+def _count_instance(connection: Connection, row: Row[Any], instance: ReceivedInstance) -> None:
+    connection.execute(
+        update(SERIES)
+        .where(SERIES.c.series_instance_uid == instance.series_instance_uid)
+        .values(
+            instance_count=SERIES.c.instance_count + 1,
+            # The clock may step back.
+            last_received_at=max(row.last_received_at, instance.received_at),
+        )
+    )
+
+
+def _conflict(row: Row[Any], instance: ReceivedInstance, *, known: bool) -> Reason | None:
+    """Why an instance cannot simply join its series."""
+    if known:
+        fault = f"instance {instance.sop_instance_uid} arrived again with other bytes"
+    elif instance.patient_key != row.patient_key:
+        fault = f"instance {instance.sop_instance_uid} names another patient than its series"
+    elif instance.study_instance_uid != row.study_instance_uid:
+        fault = (
+            f"instance {instance.sop_instance_uid} names study {instance.study_instance_uid}, "
+            f"its series {row.study_instance_uid}"
+        )
+    else:
+        return None
+    return Reason(SpoolConflictError.code, fault)
+
+
+def _quiet_until(row: Row[Any], at: datetime, completion: CompletionSettings) -> datetime:
+    started_at = at if _begins_revision(row) else row.revision_started_at
+    cap: datetime = started_at + timedelta(seconds=completion.cap_s)
+    return min(at + timedelta(seconds=completion.quiet_s), cap)
+
+
+def _begins_revision(row: Row[Any]) -> bool:
+    """Whether an image that arrives now was unknown to work that may have begun."""
+    if row.state == SeriesState.QUARANTINED:
+        return row.queued_at is not None
+    return bool(row.state != SeriesState.RECEIVING)
+
+
+def _due(before: SeriesState, after: SeriesState, row: Row[Any], step: Step) -> datetime | None:
+    if after is SeriesState.RECEIVING:
+        return step.due_at
+    if after not in _WORKING:
+        return None
+    kept: datetime | None = row.due_at if before in _WORKING else None
+    return step.due_at or kept
+
+
+def _counters(row: Row[Any], step: Step) -> dict[str, Any]:
+    match step.event:
+        case SeriesEvent.TASK_SENT:
+            return {"attempt": row.attempt + 1, "queued_at": row.queued_at or step.at}
+        case SeriesEvent.WORK_LOST if row.state == SeriesState.QUEUED:
+            # No worker began it: the broker lost it, which says nothing about the series.
+            return {"attempt": row.attempt - 1}
+        case SeriesEvent.RETRY_REQUESTED:
+            return {"attempt": 0}
+        case event if event in _ARRIVALS and _begins_revision(row):
+            return {
+                "revision": row.revision + 1,
+                "attempt": 0,
+                "queued_at": None,
+                "revision_started_at": step.at,
+            }
+    return {}
+
+
+def _supersede(connection: Connection, series_instance_uid: str) -> None:
+    connection.execute(
+        update(DELIVERY)
+        .where(
+            DELIVERY.c.series_instance_uid == series_instance_uid,
+            DELIVERY.c.state == DeliveryState.QUEUED.value,
+        )
+        .values(state=DeliveryState.SUPERSEDED.value, detail="more images arrived")
+    )
+
+
+def _write_history(
+    connection: Connection, row: Row[Any], event: str, at: datetime, reason: Reason | None
+) -> None:
+    connection.execute(
+        insert(HISTORY).values(
+            series_instance_uid=row.series_instance_uid,
+            at=at,
+            event=event,
+            state=row.state,
+            revision=row.revision,
+            reason_code=reason and reason.code,
+            reason_message=reason and reason.message,
+        )
+    )
+
+
+def _instance_values(instance: ReceivedInstance) -> dict[str, Any]:
+    return asdict(instance) | {"path": instance.path.as_posix()}
+
+
+def _delivery_key(delivery: Delivery) -> ColumnElement[bool]:
+    return and_(
+        DELIVERY.c.sop_instance_uid == delivery.result.sop_instance_uid,
+        DELIVERY.c.destination == delivery.destination,
+    )
+
+
+def _delivery_values(delivery: Delivery) -> dict[str, Any]:
+    values: dict[str, Any] = asdict(delivery)
+    values.update(values.pop("result"))
+    values.update(path=delivery.result.path.as_posix(), state=delivery.state.value)
+    return values

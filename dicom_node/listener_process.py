@@ -1,0 +1,34 @@
+"""Run the listener as a process, with the embedded broker when the settings name no other."""
+
+import threading
+from contextlib import ExitStack
+
+from dicom_node.broker import EmbeddedBroker, broker_folder
+from dicom_node.celery_app import create_app
+from dicom_node.config import NodeSettings
+from dicom_node.dispatch import CeleryDispatcher
+from dicom_node.logs import configure_logs
+from dicom_node.serve import serve, stop_on_signals
+
+
+def run_listener(settings: NodeSettings) -> None:
+    """Receive images until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+
+    Raises
+    ------
+    BrokerError
+        The embedded broker does not start.
+    SettingsError, LedgerError, SpoolError
+        See ``serve``.
+    """
+    configure_logs(settings.log)
+    stop = threading.Event()
+    stop_on_signals(stop)
+    with ExitStack() as resources:
+        if settings.broker.url is None:
+            resources.enter_context(EmbeddedBroker(broker_folder(settings)))
+        serve(settings, CeleryDispatcher(create_app(settings)), stop)

@@ -1,0 +1,220 @@
+"""Answer the requests of peers: one handler for each DICOM event, none of which decides.
+
+Decisions are made in ``admission``; success is answered when the instance is flushed to disk and
+recorded, never before.
+"""
+
+import socket
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from io import BytesIO
+from typing import Final, cast
+
+import structlog
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+
+from dicom_node.admission import (
+    CANNOT_UNDERSTAND,
+    OUT_OF_RESOURCES,
+    Command,
+    Header,
+    Rejection,
+    admit,
+    admit_association,
+    admit_with_room,
+    patient_key,
+)
+from dicom_node.config import NodeSettings
+from dicom_node.errors import LedgerError, SpoolError
+from dicom_node.ledger import Ledger
+from dicom_node.records import ReceivedInstance, StoredAs
+from dicom_node.spool import FileIdentity, Spool
+
+logger = structlog.get_logger(__name__)
+
+SUCCESS: Final = 0x0000
+_REJECTED_PERMANENT: Final = 1  # PS3.8 table 9-21
+_SERVICE_USER: Final = 1
+
+Clock = Callable[[], datetime]
+"""Returns the time, in UTC."""
+
+
+class Receiver:
+    """The handlers of one listening application entity.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+    ledger : Ledger
+    spool : Spool
+    clock : Clock
+    """
+
+    def __init__(self, settings: NodeSettings, ledger: Ledger, spool: Spool, clock: Clock) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._spool = spool
+        self._clock = clock
+        self._patient_secret = spool.patient_secret()
+        self._open = _OpenAssociations()
+
+    def handlers(self) -> list[EventHandlerType]:
+        """Return what pynetdicom is to call."""
+        return [
+            (evt.EVT_CONN_OPEN, on_connection_open),
+            (evt.EVT_REQUESTED, self.on_requested),
+            (evt.EVT_C_ECHO, on_c_echo),
+            (evt.EVT_C_STORE, self.on_c_store),
+            (evt.EVT_RELEASED, self.on_released),
+        ]
+
+    def on_requested(self, event: Event) -> None:
+        """Reject associations of peers that may not have one (PS3.8 9.3.4)."""
+        requestor = event.assoc.requestor
+        request = cast("A_ASSOCIATE", requestor.primitive)
+        called, calling = str(request.called_ae_title), str(request.calling_ae_title)
+        refusal = admit_association(
+            called,
+            calling,
+            requestor.address,
+            self._settings.listener.ae_title,
+            self._settings.sources,
+        )
+        if refusal is None:
+            return
+        logger.warning(
+            "association rejected",
+            reason=refusal.reason,
+            calling=calling,
+            called=called,
+            address=requestor.address,
+        )
+        event.assoc.acse.send_reject(_REJECTED_PERMANENT, _SERVICE_USER, refusal.diagnostic)
+        event.assoc.kill()
+
+    def on_c_store(self, event: Event) -> int:
+        """Answer a C-STORE request with a status of PS3.4 B.2.3."""
+        peer = event.assoc.requestor
+        with structlog.contextvars.bound_contextvars(
+            calling=peer.ae_title, address=peer.address, sop_instance=_sop_instance_uid(event)
+        ):
+            answer = self._take(event)
+            if isinstance(answer, Rejection):
+                logger.warning(
+                    "instance refused", status=f"{answer.status:04X}", reason=answer.reason
+                )
+                return answer.status
+            return SUCCESS
+
+    def on_released(self, event: Event) -> None:
+        """Let the quiet period of what a peer sent be short: it said that it is done."""
+        finished = self._open.close(event.assoc)
+        if not finished:
+            return
+        completion = self._settings.completion_for(event.assoc.requestor.ae_title)
+        try:
+            self._ledger.record_release(finished, completion, self._clock())
+        except LedgerError as error:
+            # The series only waits longer.
+            logger.warning("release not recorded", code=error.code, error=str(error))
+
+    def _take(self, event: Event) -> StoredAs | Rejection:
+        storage = self._settings.storage
+        try:
+            rejection = admit_with_room(self._spool.free_mib(), storage.free_space_watermark_mib)
+            return rejection or self._take_with_room(event)
+        except (SpoolError, LedgerError) as error:
+            return Rejection(OUT_OF_RESOURCES, f"{error.code}: {error}")
+
+    def _take_with_room(self, event: Event) -> StoredAs | Rejection:
+        request = cast("C_STORE", event.request)
+        if not isinstance(request.DataSet, BytesIO):
+            return Rejection(CANNOT_UNDERSTAND, "the request has no data set")
+        command = Command(
+            sop_class_uid=str(request.AffectedSOPClassUID),
+            sop_instance_uid=_sop_instance_uid(event),
+            transfer_syntax_uid=str(event.context.transfer_syntax),
+        )
+        with request.DataSet.getbuffer() as data:
+            header = admit(data, command)
+            if isinstance(header, Rejection):
+                return header
+            return self._keep(header, command.transfer_syntax_uid, event.assoc, data)
+
+    def _keep(
+        self, header: Header, transfer_syntax_uid: str, association: Association, data: memoryview
+    ) -> StoredAs:
+        calling = association.requestor.ae_title
+        identity = FileIdentity(
+            sop_class_uid=header.sop_class_uid,
+            sop_instance_uid=header.sop_instance_uid,
+            series_instance_uid=header.series_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            calling_ae_title=calling,
+        )
+        stored = self._spool.put_instance(identity, data)
+        instance = ReceivedInstance(
+            sop_instance_uid=header.sop_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            series_instance_uid=header.series_instance_uid,
+            study_instance_uid=header.study_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            calling_ae_title=calling,
+            sender_address=association.requestor.address,
+            path=stored.path,
+            sha256=stored.sha256,
+            size_bytes=stored.size_bytes,
+            patient_key=patient_key(header, self._patient_secret),
+            received_at=self._clock(),
+        )
+        # Before the ledger: a release that comes next must find the series here.
+        self._open.add(association, header.series_instance_uid)
+        stored_as = self._ledger.record_instance(instance, self._settings.completion_for(calling))
+        if stored_as is StoredAs.CONFLICT:
+            logger.warning("conflict: series quarantined", series=header.series_instance_uid)
+        return stored_as
+
+
+class _OpenAssociations:
+    """Which series each open association has sent images of.
+
+    One that ends without a release is found out by its thread: the events of an abort and of a
+    closed connection come from another thread, at times before the release that led to them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._series: dict[Association, set[str]] = {}
+
+    def add(self, association: Association, series_instance_uid: str) -> None:
+        with self._lock:
+            self._series.setdefault(association, set()).add(series_instance_uid)
+
+    def close(self, association: Association) -> set[str]:
+        """Forget an association; return its series that no open one shares."""
+        with self._lock:
+            finished = self._series.pop(association, set())
+            self._series = {a: series for a, series in self._series.items() if a.is_alive()}
+            return finished.difference(*self._series.values())
+
+
+def on_connection_open(event: Event) -> None:
+    """Send answers at once: Nagle's algorithm would hold each one back for 40 ms."""
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def on_c_echo(_event: Event) -> int:
+    """Answer a C-ECHO request (PS3.4 A.4)."""
+    return SUCCESS
+
+
+def _sop_instance_uid(event: Event) -> str:
+    return str(cast("C_STORE", event.request).AffectedSOPInstanceUID)

@@ -1,0 +1,245 @@
+"""The records that the node keeps: instances, series with their life, deliveries.
+
+Times are aware and in UTC. UIDs identify everything; no record holds a patient's name or ID.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedInstance:
+    """An instance that lies in the spool, flushed to disk.
+
+    Parameters
+    ----------
+    sop_instance_uid, sop_class_uid, series_instance_uid, study_instance_uid : str
+    transfer_syntax_uid : str
+    calling_ae_title : str
+    sender_address : str
+        IP address of the peer.
+    path : Path
+        Relative to the spool.
+    sha256 : str
+        Hexadecimal digest of the data set as received, without file meta information.
+    size_bytes : int
+    patient_key : str
+        Keyed digest of the patient's identity: tells two patients apart, names none.
+    received_at : datetime
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+    sender_address: str
+    path: Path
+    sha256: str
+    size_bytes: int
+    patient_key: str
+    received_at: datetime
+
+
+class StoredAs(StrEnum):
+    """What the ledger found an instance to be."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+class SeriesState(StrEnum):
+    """Where a series stands."""
+
+    RECEIVING = "receiving"
+    COMPLETE = "complete"
+    QUEUED = "queued"
+    ANALYZING = "analyzing"
+    ANALYZED = "analyzed"
+    DELIVERING = "delivering"
+    DELIVERED = "delivered"
+    SKIPPED = "skipped"
+    QUARANTINED = "quarantined"
+    FAILED = "failed"
+
+
+class SeriesEvent(StrEnum):
+    """What can happen to a series."""
+
+    INSTANCE_STORED = "instance_stored"
+    CONFLICT_FOUND = "conflict_found"
+    QUIET_PERIOD_OVER = "quiet_period_over"
+    NOT_ELIGIBLE = "not_eligible"
+    TASK_SENT = "task_sent"
+    WORK_STARTED = "work_started"
+    WORK_LOST = "work_lost"
+    WORK_FAILED = "work_failed"
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    MEASURED = "measured"
+    NOT_MEASURABLE = "not_measurable"
+    DELIVERY_STARTED = "delivery_started"
+    ALL_DELIVERED = "all_delivered"
+    DELIVERY_ABANDONED = "delivery_abandoned"
+    RETRY_REQUESTED = "retry_requested"
+
+
+def _transitions() -> dict[tuple[SeriesState, SeriesEvent], SeriesState]:
+    s, e = SeriesState, SeriesEvent
+    table = {
+        (s.RECEIVING, e.QUIET_PERIOD_OVER): s.COMPLETE,
+        (s.COMPLETE, e.NOT_ELIGIBLE): s.SKIPPED,
+        (s.COMPLETE, e.TASK_SENT): s.QUEUED,
+        (s.QUEUED, e.WORK_STARTED): s.ANALYZING,
+        # A second worker may take over what a first one lost before the ledger heard of it.
+        (s.ANALYZING, e.WORK_STARTED): s.ANALYZING,
+        (s.DELIVERING, e.DELIVERY_STARTED): s.DELIVERING,
+        (s.ANALYZED, e.DELIVERY_STARTED): s.DELIVERING,
+        # A site without destinations keeps its results in the spool.
+        (s.ANALYZED, e.ALL_DELIVERED): s.DELIVERED,
+        (s.DELIVERING, e.ALL_DELIVERED): s.DELIVERED,
+        (s.DELIVERING, e.DELIVERY_ABANDONED): s.FAILED,
+    }
+    for working in (s.QUEUED, s.ANALYZING):
+        # The outcome can overtake the news that the work began.
+        table[working, e.MEASURED] = s.ANALYZED
+        table[working, e.NOT_MEASURABLE] = s.SKIPPED
+        table[working, e.WORK_LOST] = s.COMPLETE
+        table[working, e.WORK_FAILED] = s.FAILED
+        table[working, e.ATTEMPTS_EXHAUSTED] = s.QUARANTINED
+    for state in s:
+        # Late images start a new revision; what is quarantined waits for a person.
+        table[state, e.INSTANCE_STORED] = s.QUARANTINED if state is s.QUARANTINED else s.RECEIVING
+        table[state, e.CONFLICT_FOUND] = s.QUARANTINED
+    for ended in (s.SKIPPED, s.QUARANTINED, s.FAILED, s.DELIVERED):
+        table[ended, e.RETRY_REQUESTED] = s.COMPLETE
+    return table
+
+
+TRANSITIONS: Final = _transitions()
+"""The life of a series; a pair that is not here cannot happen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a series is where it is: a stable code with one sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRecord:
+    """One series as the ledger knows it.
+
+    Parameters
+    ----------
+    series_instance_uid, study_instance_uid : str
+    state : SeriesState
+    reason : Reason or None
+        Why it was skipped, quarantined or failed.
+    revision : int
+        Counts from 1; grows when images arrive after work on the series began, so that the
+        outcome of older work is told apart.
+    attempt : int
+        How often this revision was sent to a worker.
+    instance_count : int
+    source_ae_title : str
+        Calling AE title of the first image.
+    first_received_at, last_received_at : datetime
+    due_at : datetime or None
+        When the quiet period ends (receiving) or the work counts as lost (queued, analyzing).
+    queued_at : datetime or None
+        When this revision was first sent to a worker: the content time of its results.
+    updated_at : datetime
+    """
+
+    series_instance_uid: str
+    study_instance_uid: str
+    state: SeriesState
+    reason: Reason | None
+    revision: int
+    attempt: int
+    instance_count: int
+    source_ae_title: str
+    first_received_at: datetime
+    last_received_at: datetime
+    due_at: datetime | None
+    queued_at: datetime | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One step in the life of a series."""
+
+    series_instance_uid: str
+    at: datetime
+    event: str
+    state: SeriesState
+    revision: int
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """A result object in the spool, waiting to be delivered.
+
+    Parameters
+    ----------
+    sop_instance_uid, sop_class_uid, transfer_syntax_uid : str
+    path : Path
+        Relative to the spool.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    path: Path
+
+
+class DeliveryState(StrEnum):
+    """Where one result object stands on its way to one destination."""
+
+    QUEUED = "queued"
+    ACCEPTED = "accepted"
+    DEAD = "dead"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One result object on its way to one destination; the key is (SOP UID, destination).
+
+    Parameters
+    ----------
+    result : ResultFile
+    destination : str
+        Name in the settings.
+    series_instance_uid : str
+        Of the measured series, not of the result.
+    revision : int
+    state : DeliveryState
+    attempts : int
+    queued_at : datetime
+    next_attempt_at : datetime
+    status : int or None
+        Last C-STORE status.
+    detail : str
+        Last outcome in words.
+    """
+
+    result: ResultFile
+    destination: str
+    series_instance_uid: str
+    revision: int
+    state: DeliveryState
+    attempts: int
+    queued_at: datetime
+    next_attempt_at: datetime
+    status: int | None
+    detail: str

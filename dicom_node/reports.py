@@ -1,0 +1,129 @@
+"""Print what the commands found, as tables for people or JSON for machines."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dicom_node.checks import CheckResult
+from dicom_node.inspection import Account, Overview
+from dicom_node.records import Delivery, DeliveryState, HistoryEntry, SeriesState
+
+_STYLES = {
+    SeriesState.DELIVERED: "green",
+    SeriesState.FAILED: "red",
+    SeriesState.QUARANTINED: "red",
+    SeriesState.SKIPPED: "dim",
+}
+
+
+def print_checks(results: Sequence[CheckResult], *, as_json: bool) -> None:
+    """Print one line for each thing that was tried."""
+    if as_json:
+        _print_json([asdict(result) for result in results])
+        return
+    console = _console()
+    for result in results:
+        mark = Text("ok   ", "green") if result.passed else Text("WRONG", "bold red")
+        code = f" [{result.code}]" if result.code else ""
+        console.print(mark, Text(f"{result.subject}: {result.message}{code}"))
+
+
+def print_overview(overview: Overview, *, as_json: bool) -> None:
+    """Print how many series are in which state, with the latest ones."""
+    if as_json:
+        _print_json(asdict(overview))
+        return
+    console = _console()
+    known = [state for state in SeriesState if state in overview.counts]
+    counts = [f"{overview.counts[state]} {state.value}" for state in known]
+    console.print(", ".join(counts) or "no series so far")
+    for record in overview.series:
+        # Lines instead of a table: a UID that is cut or folded cannot be copied.
+        line = Text(f"{_time(record.last_received_at)}  ")
+        line.append(f"{record.state.value:<12}", _STYLES.get(record.state, ""))
+        line.append(f"{record.instance_count:>5} images from {record.source_ae_title:<16}  ")
+        line.append(record.series_instance_uid)
+        console.print(line)
+        if record.reason is not None:
+            console.print(f"    {record.reason.message} [{record.reason.code}]")
+
+
+def print_account(account: Account, *, as_json: bool) -> None:
+    """Print everything that is known of one series."""
+    if as_json:
+        _print_json(asdict(account))
+        return
+    console = _console()
+    record = account.series
+    console.print(f"series       {record.series_instance_uid}")
+    console.print(f"study        {record.study_instance_uid}")
+    console.print(Text("state        ").append(record.state.value, _STYLES.get(record.state, "")))
+    if record.reason is not None:
+        console.print(f"because      {record.reason.message} [{record.reason.code}]")
+    console.print(f"images       {record.instance_count} from {record.source_ae_title}")
+    console.print(f"revision     {record.revision}, attempt {record.attempt}")
+    for name, value in _measured(account.measurement):
+        console.print(f"{name:<12} {value}")
+    console.print("\nhistory (UTC)")
+    for entry in account.history:
+        console.print(_happened(entry))
+    if account.deliveries:
+        console.print("\ndeliveries")
+    for delivery in account.deliveries:
+        console.print(_delivered(delivery))
+
+
+def _measured(measurement: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not measurement:
+        return []
+    assessment = measurement["assessment"]
+    return [
+        ("muscle", f"{measurement['skeletal_muscle_area_cm2']:.1f} cm²"),
+        ("verdict", f"{assessment['verdict']}: {assessment['reason']}"),
+        *(("remark", f"{flag['message']} [{flag['code']}]") for flag in measurement["quality"]),
+    ]
+
+
+def _happened(entry: HistoryEntry) -> str:
+    reason = f"  {entry.reason.message} [{entry.reason.code}]" if entry.reason else ""
+    return f"  {_time(entry.at)}  {entry.event:<20} {entry.state.value:<12}{reason}"
+
+
+def _delivered(delivery: Delivery) -> str:
+    again = delivery.state is DeliveryState.QUEUED
+    due = f", again at {_time(delivery.next_attempt_at)}" if again else ""
+    answer = f": {delivery.detail}" if delivery.detail else ""
+    tried = "once" if delivery.attempts == 1 else f"{delivery.attempts} times"
+    return (
+        f"  {delivery.result.path.name} to {delivery.destination} {delivery.state.value}, "
+        f"tried {tried}{answer}{due}"
+    )
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _console() -> Console:
+    # Whoever reads a pipe wants whole lines.
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_json(value: object) -> None:
+    Console(soft_wrap=True, highlight=False, markup=False).print(
+        json.dumps(value, indent=2, default=_plain), emoji=False
+    )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return value.as_posix()
+    return str(value)

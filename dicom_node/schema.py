@@ -1,0 +1,213 @@
+"""The tables of the ledger, with the way from a row to a record."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+from typing_extensions import override
+
+from dicom_node.records import (
+    Delivery,
+    DeliveryState,
+    HistoryEntry,
+    Reason,
+    ReceivedInstance,
+    ResultFile,
+    SeriesRecord,
+    SeriesState,
+)
+
+_UID = String(64)  # PS3.5 9.1
+_AE_TITLE = String(16)
+_WORD = String(32)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time; SQLite keeps none of the zone, so it is always UTC in the file."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    @override
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+METADATA: Final = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+SERIES: Final = Table(
+    "series",
+    METADATA,
+    Column("series_instance_uid", _UID, primary_key=True),
+    Column("study_instance_uid", _UID, nullable=False),
+    Column("state", _WORD, nullable=False),
+    Column("reason_code", _WORD),
+    Column("reason_message", Text),
+    Column("revision", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("instance_count", Integer, nullable=False),
+    Column("source_ae_title", _AE_TITLE, nullable=False),
+    Column("patient_key", String(64), nullable=False),
+    Column("first_received_at", UtcDateTime, nullable=False),
+    Column("last_received_at", UtcDateTime, nullable=False),
+    Column("revision_started_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime),
+    Column("queued_at", UtcDateTime),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index(None, "state", "due_at"),
+    Index(None, "last_received_at"),
+)
+
+INSTANCE: Final = Table(
+    "instance",
+    METADATA,
+    # Other bytes under the same SOP Instance UID are a conflict, and both are kept.
+    Column("sop_instance_uid", _UID, primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("sop_class_uid", _UID, nullable=False),
+    Column("series_instance_uid", _UID, ForeignKey(SERIES.c.series_instance_uid), nullable=False),
+    Column("study_instance_uid", _UID, nullable=False),
+    Column("transfer_syntax_uid", _UID, nullable=False),
+    Column("calling_ae_title", _AE_TITLE, nullable=False),
+    Column("sender_address", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("patient_key", String(64), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Index(None, "series_instance_uid"),
+)
+
+HISTORY: Final = Table(
+    "history",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("series_instance_uid", _UID, ForeignKey(SERIES.c.series_instance_uid), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("event", _WORD, nullable=False),
+    Column("state", _WORD, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("reason_code", _WORD),
+    Column("reason_message", Text),
+    Index(None, "series_instance_uid"),
+)
+
+DELIVERY: Final = Table(
+    "delivery",
+    METADATA,
+    Column("sop_instance_uid", _UID, primary_key=True),
+    Column("destination", _WORD, primary_key=True),
+    Column("sop_class_uid", _UID, nullable=False),
+    Column("transfer_syntax_uid", _UID, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("series_instance_uid", _UID, ForeignKey(SERIES.c.series_instance_uid), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("state", _WORD, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("queued_at", UtcDateTime, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("status", Integer),
+    Column("detail", Text, nullable=False),
+    Index(None, "series_instance_uid"),
+    Index(None, "state", "next_attempt_at"),
+)
+
+
+def to_series(row: Row[Any]) -> SeriesRecord:
+    """Series of a row of ``SERIES``."""
+    return SeriesRecord(
+        series_instance_uid=row.series_instance_uid,
+        study_instance_uid=row.study_instance_uid,
+        state=SeriesState(row.state),
+        reason=_to_reason(row),
+        revision=row.revision,
+        attempt=row.attempt,
+        instance_count=row.instance_count,
+        source_ae_title=row.source_ae_title,
+        first_received_at=row.first_received_at,
+        last_received_at=row.last_received_at,
+        due_at=row.due_at,
+        queued_at=row.queued_at,
+        updated_at=row.updated_at,
+    )
+
+
+def to_instance(row: Row[Any]) -> ReceivedInstance:
+    """Instance of a row of ``INSTANCE``."""
+    return ReceivedInstance(
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        series_instance_uid=row.series_instance_uid,
+        study_instance_uid=row.study_instance_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        calling_ae_title=row.calling_ae_title,
+        sender_address=row.sender_address,
+        path=Path(row.path),
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+        patient_key=row.patient_key,
+        received_at=row.received_at,
+    )
+
+
+def to_history(row: Row[Any]) -> HistoryEntry:
+    """Step of a row of ``HISTORY``."""
+    return HistoryEntry(
+        series_instance_uid=row.series_instance_uid,
+        at=row.at,
+        event=row.event,
+        state=SeriesState(row.state),
+        revision=row.revision,
+        reason=_to_reason(row),
+    )
+
+
+def to_delivery(row: Row[Any]) -> Delivery:
+    """Delivery of a row of ``DELIVERY``."""
+    return Delivery(
+        result=ResultFile(
+            sop_instance_uid=row.sop_instance_uid,
+            sop_class_uid=row.sop_class_uid,
+            transfer_syntax_uid=row.transfer_syntax_uid,
+            path=Path(row.path),
+        ),
+        destination=row.destination,
+        series_instance_uid=row.series_instance_uid,
+        revision=row.revision,
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        queued_at=row.queued_at,
+        next_attempt_at=row.next_attempt_at,
+        status=row.status,
+        detail=row.detail,
+    )
+
+
+def _to_reason(row: Row[Any]) -> Reason | None:
+    return None if row.reason_code is None else Reason(row.reason_code, row.reason_message)

@@ -1,0 +1,136 @@
+"""Run the listener: receive images, look after every series, until told to stop."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from pynetdicom import AE
+from pynetdicom.transport import ThreadedAssociationServer
+
+from dicom_node.ae import build_ae
+from dicom_node.assembly import Assembly
+from dicom_node.celery_app import work_lease_s
+from dicom_node.config import NodeSettings
+from dicom_node.dispatch import Dispatcher
+from dicom_node.errors import SettingsError
+from dicom_node.housekeeping import Steward
+from dicom_node.ledger import Ledger
+from dicom_node.outbox import Outbox
+from dicom_node.receiver import Receiver
+from dicom_node.spool import Spool
+from dicom_node.worklog import WorkLog
+
+logger = structlog.get_logger(__name__)
+
+_TICK_S: Final = 0.5
+_GRACE_S: Final = 5.0
+"""How long open associations may go on after the order to stop."""
+
+
+def serve(
+    settings: NodeSettings,
+    dispatcher: Dispatcher,
+    stop: threading.Event,
+    ready: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Receive images and look after every series until ``stop`` is set.
+
+    Parameters
+    ----------
+    settings : NodeSettings
+    dispatcher : Dispatcher
+        Sends work to the queues.
+    stop : threading.Event
+    ready : callable, optional
+        Called with the TCP port as soon as peers can associate.
+
+    Raises
+    ------
+    SettingsError
+        The address cannot be listened on, or the ledger's URL names no database.
+    LedgerError, SpoolError
+        Ledger or spool cannot be opened.
+    """
+    spool = Spool.of(settings.storage)
+    with closing(Ledger.open(settings.ledger_url)) as ledger:
+        receiver = Receiver(settings, ledger, spool, utc_now)
+        steward = _steward(settings, ledger, spool, dispatcher)
+        steward.resume(utc_now())
+        with listening(settings, receiver) as port:
+            ready(port)
+            while not stop.wait(_TICK_S):
+                steward.tick(utc_now())
+    logger.info("listener stopped")
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Let SIGTERM and SIGINT set ``stop``; for the main thread of a process."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+
+
+@contextmanager
+def listening(settings: NodeSettings, receiver: Receiver) -> Iterator[int]:
+    """Accept associations; at the end let open ones finish for a moment, then abort them.
+
+    Yields
+    ------
+    int
+        The TCP port.
+
+    Raises
+    ------
+    SettingsError
+        The address cannot be listened on.
+    """
+    address = settings.listener.host, settings.listener.port
+    ae = build_ae(settings.listener)
+    try:
+        server = ae.start_server(address, block=False, evt_handlers=receiver.handlers())
+    except OSError as error:
+        raise SettingsError(
+            f"listener: {address[0]}:{address[1]} cannot be listened on: {error.strerror}"
+        ) from None
+    if server is None or server.socket is None:
+        raise SettingsError(f"listener: {address[0]}:{address[1]} cannot be listened on")
+    port: int = server.socket.getsockname()[1]
+    logger.info("listening", ae_title=settings.listener.ae_title, host=address[0], port=port)
+    try:
+        yield port
+    finally:
+        _stop(ae, server)
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+def _stop(ae: AE, server: ThreadedAssociationServer) -> None:
+    server.shutdown()
+    _wait_for_associations(ae)
+    for association in ae.active_associations:
+        association.abort()
+    _wait_for_associations(ae)
+
+
+def _wait_for_associations(ae: AE) -> None:
+    deadline = time.monotonic() + _GRACE_S
+    while ae.active_associations and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _steward(
+    settings: NodeSettings, ledger: Ledger, spool: Spool, dispatcher: Dispatcher
+) -> Steward:
+    destinations = [destination.name for destination in settings.destinations]
+    return Steward(
+        Assembly(ledger, spool, dispatcher, lease_s=work_lease_s(settings)),
+        WorkLog(ledger, destinations, settings.worker.attempts),
+        Outbox(ledger, spool, settings.delivery),
+    )

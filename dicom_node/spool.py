@@ -1,0 +1,293 @@
+"""Keep instances, work orders and results as files that survive a power cut."""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Self
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
+
+from dicom_node.config import StorageSettings
+from dicom_node.errors import SpoolError
+from dicom_node.records import ReceivedInstance
+from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_uid
+
+_MIB: Final = 2**20
+_PREAMBLE: Final = b"\0" * 128 + b"DICM"
+_PART: Final = ".part"
+_KEY_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What the file meta information of an instance says (PS3.10 7.1).
+
+    Parameters
+    ----------
+    sop_class_uid, sop_instance_uid, series_instance_uid, transfer_syntax_uid : str
+    calling_ae_title : str
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """Where an instance went.
+
+    Parameters
+    ----------
+    path : Path
+        Relative to the spool.
+    sha256 : str
+        Of the data set, without file meta information.
+    size_bytes : int
+        Of the data set.
+    """
+
+    path: Path
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """What a worker needs to know of one revision of a series.
+
+    Parameters
+    ----------
+    paths : tuple of Path
+        The instances that belong to the revision, relative to the spool.
+    queued_at : datetime
+        When the revision was first sent to a worker: the content time of its results.
+    """
+
+    paths: tuple[Path, ...]
+    queued_at: datetime
+
+
+class Spool:
+    """Files of the node below one folder.
+
+    ::
+
+        instances/<series>/<sop instance>_<start of sha256>.dcm
+        results/<series>/revision_<n>/work.json      what to analyse
+        results/<series>/revision_<n>/<name>         result objects
+        results/<series>/revision_<n>/outcome.json   how it ended
+        patient.key                                  secret of the patient digests
+
+    A file is written under a name that ends in ``.part``, flushed and renamed, then its folder is
+    flushed: under its final name it is whole. Nothing is ever moved: hand-overs are changes of
+    the ledger. All paths that come in or go out are relative to the folder. Names are made of
+    checked UIDs only. Folders and files are private to the user.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    SpoolError
+        From every method, when a file cannot be written or read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @classmethod
+    def of(cls, storage: StorageSettings) -> Self:
+        """Give the spool of a node with these settings."""
+        return cls(storage.folder / "spool")
+
+    def put_instance(self, identity: FileIdentity, data_set: bytes | memoryview) -> StoredFile:
+        """Keep a data set byte for byte behind file meta information of our own.
+
+        The same bytes a second time leave the first file as it is; other bytes under the same
+        SOP Instance UID get a name of their own.
+
+        Parameters
+        ----------
+        identity : FileIdentity
+        data_set : bytes
+            Encoded as in the transfer syntax of ``identity``.
+        """
+        sha256 = hashlib.sha256(data_set).hexdigest()
+        name = f"{_checked(identity.sop_instance_uid)}_{sha256[:16]}.dcm"
+        path = Path("instances", _checked(identity.series_instance_uid), name)
+        if self.path(path).exists():
+            _flush_folder(self.path(path.parent))
+        else:
+            self._put(path, _file_meta(identity), data_set)
+        return StoredFile(path, sha256, len(data_set))
+
+    def path(self, relative: Path) -> Path:
+        """Absolute path of a file in the spool."""
+        return self._folder / relative
+
+    def series_files(self, instances: Sequence[ReceivedInstance]) -> list[Path]:
+        """Absolute paths of instances, in their order."""
+        return [self.path(instance.path) for instance in instances]
+
+    def put_work(
+        self, series_instance_uid: str, revision: int, paths: Sequence[Path], queued_at: datetime
+    ) -> None:
+        """Write down what belongs to a revision; a second time it overwrites itself."""
+        order = {
+            "paths": [path.as_posix() for path in paths],
+            "queued_at": queued_at.isoformat(),
+        }
+        path = _revision_folder(series_instance_uid, revision) / "work.json"
+        self._put(path, json.dumps(order).encode())
+
+    def read_work(self, series_instance_uid: str, revision: int) -> WorkOrder:
+        """Read what belongs to a revision."""
+        path = _revision_folder(series_instance_uid, revision) / "work.json"
+        try:
+            order = json.loads(self.path(path).read_bytes())
+            paths = tuple(Path(text) for text in order["paths"])
+            return WorkOrder(paths, datetime.fromisoformat(order["queued_at"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SpoolError(f"work order {path} cannot be read: {error}") from None
+
+    def put_results(
+        self, series_instance_uid: str, revision: int, objects: Mapping[str, bytes]
+    ) -> dict[str, Path]:
+        """Keep result objects; the same names a second time replace the first ones.
+
+        Parameters
+        ----------
+        series_instance_uid : str
+            Of the measured series.
+        revision : int
+        objects : mapping of str to bytes
+            File name and content.
+
+        Returns
+        -------
+        dict of str to Path
+            Where each one lies, relative to the spool.
+        """
+        folder = _revision_folder(series_instance_uid, revision)
+        paths = {name: folder / Path(name).name for name in objects}
+        for name, content in objects.items():
+            self._put(paths[name], content)
+        return paths
+
+    def put_outcome(self, series_instance_uid: str, revision: int, outcome: bytes) -> None:
+        """Note how the work on a revision ended, after its results lie here."""
+        self._put(_revision_folder(series_instance_uid, revision) / "outcome.json", outcome)
+
+    def read_outcome(self, series_instance_uid: str, revision: int) -> bytes | None:
+        """How the work on a revision ended, ``None`` while it has not."""
+        path = _revision_folder(series_instance_uid, revision) / "outcome.json"
+        try:
+            return self.path(path).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SpoolError(f"outcome {path} cannot be read: {error.strerror}") from None
+
+    def discard_outcome(self, series_instance_uid: str, revision: int) -> None:
+        """Forget how the work on a revision ended, so that it is done anew."""
+        path = _revision_folder(series_instance_uid, revision) / "outcome.json"
+        with _translated(path):
+            self.path(path).unlink(missing_ok=True)
+
+    def patient_secret(self) -> bytes:
+        """Secret that keys the digests of patients; made at the first call."""
+        path = Path("patient.key")
+        if not self.path(path).exists():
+            self._put(path, secrets.token_bytes(_KEY_BYTES))
+        with _translated(path):
+            return self.path(path).read_bytes()
+
+    def free_mib(self) -> int:
+        """Free space of the volume, in MiB."""
+        with _translated(Path()):
+            self._make_folder(self._folder)
+            return shutil.disk_usage(self._folder).free // _MIB
+
+    def _put(self, relative: Path, *contents: bytes | memoryview) -> None:
+        target = self.path(relative)
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PART}")
+        with _translated(relative):
+            self._make_folder(target.parent)
+            try:
+                _write_flushed(part, contents)
+                part.replace(target)
+            except OSError:
+                part.unlink(missing_ok=True)
+                raise
+            _flush_folder(target.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        if folder != self._folder:
+            self._make_folder(folder.parent)
+        folder.mkdir(mode=0o700, parents=folder == self._folder, exist_ok=True)
+        _flush_folder(folder.parent)
+
+
+def _revision_folder(series_instance_uid: str, revision: int) -> Path:
+    return Path("results", _checked(series_instance_uid), f"revision_{revision}")
+
+
+def _checked(uid: str) -> str:
+    if not is_uid(uid):
+        raise SpoolError("a UID that is not digits and dots cannot name a file")
+    return uid
+
+
+def _file_meta(identity: FileIdentity) -> bytes:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(identity.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(identity.sop_instance_uid)
+    meta.TransferSyntaxUID = UID(identity.transfer_syntax_uid)
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    meta.SourceApplicationEntityTitle = identity.calling_ae_title
+    buffer = DicomBytesIO()
+    write_file_meta_info(buffer, meta)
+    return _PREAMBLE + buffer.getvalue()
+
+
+def _write_flushed(path: Path, contents: Sequence[bytes | memoryview]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        for content in contents:
+            view = memoryview(content)
+            while view:  # an unbuffered write may take less than it is given
+                view = view[file.write(view) :]
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _translated(relative: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpoolError(f"spool file {relative} cannot be used: {error.strerror}") from error

@@ -1,0 +1,212 @@
+"""The tasks: unpack, call, report; the one place that catches every error."""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery import Celery, Task
+from kombu.exceptions import OperationalError
+
+from dicom_node.celery_app import (
+    ANALYZE_SERIES,
+    DELIVER,
+    RECORD_LOST,
+    RECORD_OUTCOME,
+    RECORD_STARTED,
+    work_lease_s,
+)
+from dicom_node.config import NodeSettings
+from dicom_node.errors import WorkerLostError
+from dicom_node.outcomes import UNFORESEEN, Outcome, failure, reason_of
+from dicom_node.records import Reason
+from dicom_node.spool import Spool
+
+if TYPE_CHECKING:
+    # The listener's host has no networks, a worker's host neither ledger nor pynetdicom.
+    from dicom_node.ledger import Ledger
+    from dicom_node.worker import WorkerContext
+    from dicom_node.worklog import WorkLog
+
+logger = structlog.get_logger(__name__)
+
+Measure = Callable[[str, int], Outcome]
+"""Measures one revision of a series; raises what stands in ``dispositions``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Sends a worker's news to queue ``node``, by name.
+
+    News that cannot be sent is made up for: outcomes lie in the spool, and work that nobody hears
+    of is done again.
+    """
+
+    app: Celery
+
+    def send(self, name: str, *arguments: str | int) -> None:
+        """Send one task."""
+        try:
+            self.app.send_task(name, arguments)
+        except (OperationalError, OSError) as error:
+            logger.warning("news not sent", task=name, error=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Analyst:
+    """The work of queue ``gpu``.
+
+    Parameters
+    ----------
+    spool : Spool
+    measure : callable
+        From (Series Instance UID, revision) to ``Outcome``.
+    send : callable
+        Takes the name of a task and its arguments.
+    time_limit_s : float
+        For the message when it is over.
+    """
+
+    spool: Spool
+    measure: Measure
+    send: Callable[..., None]
+    time_limit_s: float
+
+    def analyze(self, series_instance_uid: str, revision: int, *, redelivered: bool) -> None:
+        """Measure a series, leave the outcome in the spool, report it.
+
+        A task that comes again after its outcome is written only reports. One whose worker died
+        is not done here: the ledger counts such losses and decides.
+        """
+        key = (series_instance_uid, revision)
+        if self.spool.read_outcome(*key) is not None:
+            self.send(RECORD_OUTCOME, *key)
+            return
+        if redelivered:
+            reason = reason_of(WorkerLostError("a worker died or vanished at this series"))
+            self.send(RECORD_LOST, *key, reason.code, reason.message)
+            return
+        self.send(RECORD_STARTED, *key)
+        error = caught(partial(self._measure, *key))
+        if isinstance(error, SoftTimeLimitExceeded):
+            error = WorkerLostError(f"the work took longer than {self.time_limit_s:g} s")
+        if error is None or self._fail(error, *key):
+            self.send(RECORD_OUTCOME, *key)
+        else:
+            reason = reason_of(error)
+            self.send(RECORD_LOST, *key, reason.code, reason.message)
+
+    def _measure(self, series_instance_uid: str, revision: int) -> None:
+        outcome = self.measure(series_instance_uid, revision)
+        self.spool.put_outcome(series_instance_uid, revision, outcome.to_json())
+
+    def _fail(self, error: Exception, series_instance_uid: str, revision: int) -> bool:
+        """Write the outcome that an error means; ``False`` when the work is to be done again."""
+        outcome = failure(error)
+        if outcome is None:
+            return False
+        self.spool.put_outcome(series_instance_uid, revision, outcome.to_json())
+        return True
+
+
+def register_analysis(
+    app: Celery, settings: NodeSettings, context: "Callable[[], WorkerContext]"
+) -> None:
+    """Add the task of queue ``gpu``.
+
+    Parameters
+    ----------
+    app : Celery
+    settings : NodeSettings
+    context : callable
+        Returns the context of this process, the same one each time.
+    """
+
+    @app.task(name=ANALYZE_SERIES, bind=True, shared=False)
+    def analyze_series(task: "Task[Any, None]", series_instance_uid: str, revision: int) -> None:
+        from dicom_node.worker import measure
+
+        here = context()
+        redelivered = bool((task.request.delivery_info or {}).get("redelivered"))
+        analyst = Analyst(
+            here.spool,
+            partial(measure, context=here),
+            Reporter(app).send,
+            settings.worker.time_limit_s,
+        )
+        with structlog.contextvars.bound_contextvars(series=series_instance_uid):
+            caught(partial(analyst.analyze, series_instance_uid, revision, redelivered=redelivered))
+
+
+def register_records(
+    app: Celery, settings: NodeSettings, ledger: "Callable[[], Ledger]", spool: Spool
+) -> None:
+    """Add the tasks of queue ``node``.
+
+    What one of them cannot do is logged and left: the listener notices what stands still.
+
+    Parameters
+    ----------
+    app : Celery
+    settings : NodeSettings
+    ledger : callable
+        Returns the ledger of this process, the same one each time.
+    spool : Spool
+    """
+    from dicom_node.outbox import Outbox, store_at
+    from dicom_node.worklog import WorkLog
+
+    def work_log() -> WorkLog:
+        names = [destination.name for destination in settings.destinations]
+        return WorkLog(ledger(), names, settings.worker.attempts)
+
+    @app.task(name=RECORD_STARTED, shared=False)
+    def record_started(series_instance_uid: str, revision: int) -> None:
+        now = datetime.now(UTC)
+        due_at = now + timedelta(seconds=work_lease_s(settings))
+        caught(lambda: work_log().started(series_instance_uid, revision, now, due_at))
+
+    @app.task(name=RECORD_OUTCOME, shared=False)
+    def record_outcome(series_instance_uid: str, revision: int) -> None:
+        caught(lambda: _record_outcome(work_log(), spool, series_instance_uid, revision))
+
+    @app.task(name=RECORD_LOST, shared=False)
+    def record_lost(series_instance_uid: str, revision: int, code: str, message: str) -> None:
+        reason = Reason(code, message)
+        caught(lambda: work_log().lost(series_instance_uid, revision, reason, datetime.now(UTC)))
+
+    @app.task(name=DELIVER, shared=False)
+    def deliver(series_instance_uid: str, destination: str) -> None:
+        outbox = Outbox(ledger(), spool, settings.delivery)
+        send = store_at(destination, settings)
+        caught(lambda: outbox.deliver(series_instance_uid, destination, send, datetime.now(UTC)))
+
+
+def _record_outcome(
+    work_log: "WorkLog", spool: Spool, series_instance_uid: str, revision: int
+) -> None:
+    content = spool.read_outcome(series_instance_uid, revision)
+    if content is None:
+        logger.warning("no outcome in the spool", series=series_instance_uid, revision=revision)
+        return
+    outcome = Outcome.from_json(content)
+    work_log.ended(series_instance_uid, revision, outcome, datetime.now(UTC))
+
+
+def caught(body: Callable[[], object]) -> Exception | None:
+    """Run the body of a task and return what it raised, if anything, after logging it."""
+    try:
+        body()
+    except Exception as error:  # noqa: BLE001 - the one place: every error gets a disposition
+        reason = reason_of(error)
+        place = {}
+        if reason.code == UNFORESEEN:
+            # The frames tell the place; the text of a foreign error may hold patient data.
+            place = {"place": "".join(traceback.format_tb(error.__traceback__))}
+        logger.warning("failed", code=reason.code, error=reason.message, **place)
+        return error
+    return None

@@ -1,0 +1,116 @@
+"""Tell the ledger what workers report."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from dicom_node.errors import IllegalTransitionError, StaleRevisionError
+from dicom_node.ledger import Ledger
+from dicom_node.outcomes import Outcome, OutcomeKind
+from dicom_node.records import Reason, SeriesEvent, SeriesRecord, SeriesState
+
+logger = structlog.get_logger(__name__)
+
+EVENTS: Final = {
+    OutcomeKind.MEASURED: SeriesEvent.MEASURED,
+    OutcomeKind.SKIPPED: SeriesEvent.NOT_MEASURABLE,
+    OutcomeKind.FAILED: SeriesEvent.WORK_FAILED,
+    OutcomeKind.QUARANTINED: SeriesEvent.CONFLICT_FOUND,
+}
+
+_AT_WORK: Final = frozenset({SeriesState.QUEUED, SeriesState.ANALYZING})
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLog:
+    """Records the news of workers; news of work that was overtaken changes nothing.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    destinations : sequence of str
+        Names of the destinations that get the results.
+    attempts : int
+        A series whose work was lost that often is quarantined.
+    """
+
+    ledger: Ledger
+    destinations: Sequence[str]
+    attempts: int
+
+    def started(
+        self, series_instance_uid: str, revision: int, at: datetime, due_at: datetime
+    ) -> None:
+        """Record that a worker has begun; without further news by ``due_at`` it is lost."""
+
+        def advance() -> None:
+            self.ledger.advance(
+                series_instance_uid,
+                SeriesEvent.WORK_STARTED,
+                at,
+                revision=revision,
+                due_at=due_at,
+            )
+
+        self._if_current(advance, series_instance_uid, revision)
+
+    def ended(
+        self, series_instance_uid: str, revision: int, outcome: Outcome, at: datetime
+    ) -> None:
+        """Record an outcome, with the deliveries that follow from it."""
+        self._if_current(
+            lambda: self._end(series_instance_uid, revision, outcome, at),
+            series_instance_uid,
+            revision,
+        )
+
+    def lost(self, series_instance_uid: str, revision: int, reason: Reason, at: datetime) -> None:
+        """Record that work came to nothing: it is done again until the attempts are used up."""
+
+        def advance() -> None:
+            record = self.ledger.series(series_instance_uid)
+            event, said = self._after_loss(record, reason)
+            self.ledger.advance(series_instance_uid, event, at, revision=revision, reason=said)
+
+        self._if_current(advance, series_instance_uid, revision)
+
+    def _end(self, series_instance_uid: str, revision: int, outcome: Outcome, at: datetime) -> None:
+        if self.ledger.series(series_instance_uid).state not in _AT_WORK:
+            logger.info("outcome of work that is over", series=series_instance_uid)
+            return
+        # Deliveries come first: after a crash in between the outcome is recorded again.
+        self.ledger.queue_deliveries(
+            series_instance_uid, revision, outcome.results, self.destinations, at
+        )
+        self.ledger.advance(
+            series_instance_uid,
+            EVENTS[outcome.kind],
+            at,
+            revision=revision,
+            reason=outcome.reason,
+        )
+        if outcome.kind is OutcomeKind.MEASURED and not self.destinations:
+            self.ledger.advance(series_instance_uid, SeriesEvent.ALL_DELIVERED, at)
+
+    def _after_loss(self, record: SeriesRecord, reason: Reason) -> tuple[SeriesEvent, Reason]:
+        begun = record.state is SeriesState.ANALYZING
+        if not begun or record.attempt < self.attempts:
+            return SeriesEvent.WORK_LOST, reason
+        message = f"{record.attempt} attempts came to nothing, the last one: {reason.message}"
+        return SeriesEvent.ATTEMPTS_EXHAUSTED, Reason(reason.code, message)
+
+    def _if_current(
+        self, advance: Callable[[], None], series_instance_uid: str, revision: int
+    ) -> None:
+        try:
+            advance()
+        except (IllegalTransitionError, StaleRevisionError) as error:
+            logger.info(
+                "news of work that was overtaken",
+                series=series_instance_uid,
+                revision=revision,
+                error=str(error),
+            )

@@ -1,0 +1,196 @@
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicom_node.config import CompletionSettings, DeliverySettings
+from dicom_node.errors import PeerError
+from dicom_node.ledger import Ledger
+from dicom_node.outbox import Outbox, Verdict, store_at, verdict_on, waiting_time_s
+from dicom_node.records import DeliveryState, ResultFile, SeriesEvent, SeriesState
+from dicom_node.sender import Answer, OutgoingFile, Problem
+from dicom_node.spool import Spool
+from tests.dicom_node.factories import ManualClock, instance, node_settings
+
+UID = "1.2.3"
+SETTINGS = DeliverySettings(first_wait_s=30, longest_wait_s=200, give_up_after_s=3600)
+RESULTS = [
+    ResultFile(f"2.25.{n}", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path(f"{n}.dcm"))
+    for n in (1, 2)
+]
+
+
+@dataclass
+class Peer:
+    """Answers with what the test put in, keeps what it was sent."""
+
+    statuses: dict[str, int] = field(default_factory=dict)
+    away: bool = False
+    sent: list[str] = field(default_factory=list)
+
+    def __call__(self, files: Sequence[OutgoingFile]) -> list[Answer]:
+        if self.away:
+            raise PeerError("PACS at 127.0.0.1:104 cannot be reached")
+        self.sent += [file.sop_instance_uid for file in files]
+        return [
+            Answer(uid, self.statuses.get(uid, 0), None, "answered")
+            for uid in (file.sop_instance_uid for file in files)
+        ]
+
+
+@dataclass
+class Bench:
+    ledger: Ledger
+    outbox: Outbox
+    clock: ManualClock
+    peer: Peer
+
+    def deliver(self, after_s: float = 0.0, destination: str = "pacs") -> SeriesState:
+        now = self.clock.forward(after_s)
+        self.outbox.deliver(UID, destination, self.peer, now)
+        return self.ledger.series(UID).state
+
+    def states(self) -> list[DeliveryState]:
+        return [delivery.state for delivery in self.ledger.deliveries(UID)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A measured series with two results for one destination."""
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    clock = ManualClock()
+    ledger.record_instance(instance(), CompletionSettings())
+    for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.MEASURED):
+        ledger.advance(UID, event, clock.now)
+    ledger.queue_deliveries(UID, 1, RESULTS, ["pacs"], clock.now)
+    yield Bench(ledger, Outbox(ledger, Spool(tmp_path), SETTINGS), clock, Peer())
+    ledger.close()
+
+
+def test_accepted_results_end_the_series(bench: Bench) -> None:
+    assert bench.deliver() is SeriesState.DELIVERED
+    assert bench.states() == [DeliveryState.ACCEPTED] * 2
+
+
+def test_repeated_task_sends_nothing_twice(bench: Bench) -> None:
+    bench.deliver()
+    bench.deliver(after_s=60)
+    assert bench.peer.sent == ["2.25.1", "2.25.2"]
+
+
+def test_only_what_was_not_taken_is_sent_again(bench: Bench) -> None:
+    bench.peer.statuses["2.25.2"] = 0xA700
+    assert bench.deliver() is SeriesState.DELIVERING
+    bench.peer.statuses.clear()
+    assert bench.deliver(after_s=31) is SeriesState.DELIVERED
+    assert bench.peer.sent == ["2.25.1", "2.25.2", "2.25.2"]
+
+
+def test_absent_peer_is_tried_again_with_growing_patience(bench: Bench) -> None:
+    bench.peer.away = True
+    waits = []
+    for _ in range(5):
+        bench.deliver()
+        due = bench.ledger.deliveries(UID)[0].next_attempt_at
+        waits.append((due - bench.clock.now).total_seconds())
+        bench.clock.now = due
+    assert waits == [30, 60, 120, 200, 200]
+
+
+def test_nothing_is_sent_before_it_is_due(bench: Bench) -> None:
+    bench.peer.away = True
+    bench.deliver()
+    bench.peer.away = False
+    assert bench.deliver(after_s=29) is SeriesState.DELIVERING
+    assert bench.peer.sent == []
+
+
+def test_peer_that_stays_away_is_given_up(bench: Bench) -> None:
+    bench.peer.away = True
+    assert bench.deliver(after_s=3600) is SeriesState.FAILED
+    reason = bench.ledger.series(UID).reason
+    assert reason is not None
+    assert reason.code == "DELIVERY_ABANDONED"
+    assert "given up after 1.0 h and 1 attempts" in reason.message
+
+
+def test_refusal_fails_the_series_at_once(bench: Bench) -> None:
+    bench.peer.statuses["2.25.1"] = 0xC000
+    assert bench.deliver() is SeriesState.FAILED
+    assert sorted(bench.states()) == [DeliveryState.ACCEPTED, DeliveryState.DEAD]
+
+
+def test_series_waits_for_every_destination(bench: Bench) -> None:
+    bench.ledger.queue_deliveries(UID, 1, RESULTS, ["other"], bench.clock.now)
+    assert bench.deliver() is SeriesState.DELIVERING
+    assert bench.deliver(destination="other") is SeriesState.DELIVERED
+
+
+def test_results_that_late_images_superseded_stay_here(bench: Bench) -> None:
+    late = instance(2, received_at=bench.clock.now + timedelta(seconds=5))
+    bench.ledger.record_instance(late, CompletionSettings())
+    assert bench.deliver(after_s=10) is SeriesState.RECEIVING
+    assert bench.peer.sent == []
+
+
+def test_series_whose_task_died_after_the_last_answer_is_closed(bench: Bench) -> None:
+    now = bench.clock.now
+    bench.ledger.advance(UID, SeriesEvent.DELIVERY_STARTED, now)
+    for delivery in bench.ledger.deliveries(UID):
+        bench.ledger.record_delivery(
+            delivery, DeliveryState.ACCEPTED, now, next_attempt_at=now, status=0, detail=""
+        )
+    assert bench.deliver(after_s=1) is SeriesState.DELIVERED
+
+
+def test_destination_that_was_removed_takes_nothing_for_ever(bench: Bench, tmp_path: Path) -> None:
+    send = store_at("pacs", node_settings(tmp_path))
+    bench.outbox.deliver(UID, "pacs", send, bench.clock.now)
+    assert bench.ledger.series(UID).state is SeriesState.FAILED
+    assert bench.states() == [DeliveryState.DEAD] * 2
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (0x0000, Verdict.ACCEPTED),
+        (0x0111, Verdict.ACCEPTED),
+        (0xB000, Verdict.ACCEPTED),
+        (0xB006, Verdict.ACCEPTED),
+        (0xB007, Verdict.ACCEPTED),
+        (0xA700, Verdict.RETRY),
+        (0xA7FF, Verdict.RETRY),
+        (0x0110, Verdict.RETRY),
+        (0xA900, Verdict.DEAD),
+        (0xC000, Verdict.DEAD),
+        (0xCFFF, Verdict.DEAD),
+        (0x0122, Verdict.DEAD),
+        (0x0124, Verdict.DEAD),
+        (0x0117, Verdict.DEAD),
+    ],
+)
+def test_status_is_judged_as_the_standard_says(status: int, verdict: Verdict) -> None:
+    assert verdict_on(Answer("1", status, None, "")) is verdict
+
+
+@pytest.mark.parametrize(
+    ("problem", "verdict"),
+    [
+        (Problem.NO_ANSWER, Verdict.RETRY),
+        (Problem.CONTEXT_REJECTED, Verdict.DEAD),
+        (Problem.FILE_UNREADABLE, Verdict.DEAD),
+        (Problem.UNKNOWN_DESTINATION, Verdict.DEAD),
+    ],
+)
+def test_problem_is_judged_by_whether_time_heals_it(problem: Problem, verdict: Verdict) -> None:
+    assert verdict_on(Answer("1", None, problem, "")) is verdict
+
+
+@given(failures=st.integers(0, 10_000))
+def test_waiting_time_never_shrinks_nor_passes_its_limit(failures: int) -> None:
+    wait_s = waiting_time_s(failures, SETTINGS)
+    assert 30 <= wait_s <= waiting_time_s(failures + 1, SETTINGS) <= 200
