@@ -132,7 +132,7 @@ def _measure(volume: CTVolume, subject: Subject, models: Models, slice_uid: str 
     require_plausible(composition)
     interval = interval_of(
         composition.of(SKELETAL_MUSCLE).area_cm2,
-        segmentation.areas_cm2,
+        (segmentation.ensemble_spread_cm2, segmentation.level_spread_cm2),
         models.segmenter.calibration,
     )
     return Analysis(

@@ -10,8 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
 from pipeline.types import Interval
 from pipeline.weights import Calibration
 
@@ -21,33 +19,34 @@ TARGET_COVERAGE: Final = 0.9
 _LEAST_RELATIVE_ERROR: Final = 0.01
 
 
-def expected_error_cm2(area_cm2: float, member_areas_cm2: Sequence[float]) -> float:
-    """Size of error that the spread of an ensemble suggests.
+def expected_error_cm2(area_cm2: float, spreads_cm2: Sequence[float]) -> float:
+    """Size of error that independent sources of variation suggest.
 
     Parameters
     ----------
     area_cm2 : float
-    member_areas_cm2 : sequence of float
-        The same area according to each member and view.
+    spreads_cm2 : sequence of float
+        Standard deviations: over the members and views of the ensemble, over the slices that may
+        be the middle of L3.
 
     Returns
     -------
     float
-        Square root of the variance plus (1 % of the area)².
+        Root of the sum of their squares and of (1 % of the area)².
     """
-    spread = float(np.std(member_areas_cm2)) if len(member_areas_cm2) else 0.0
-    return math.hypot(spread, _LEAST_RELATIVE_ERROR * area_cm2)
+    return math.hypot(_LEAST_RELATIVE_ERROR * area_cm2, *spreads_cm2)
 
 
 def interval_of(
-    area_cm2: float, member_areas_cm2: Sequence[float], calibration: Calibration | None
+    area_cm2: float, spreads_cm2: Sequence[float], calibration: Calibration | None
 ) -> Interval | None:
     """Interval around an area.
 
     Parameters
     ----------
     area_cm2 : float
-    member_areas_cm2 : sequence of float
+    spreads_cm2 : sequence of float
+        As for ``expected_error_cm2``.
     calibration : Calibration or None
         One score per patient.
 
@@ -60,7 +59,7 @@ def interval_of(
         return None
     scores = sorted(calibration.scores)
     rank = min(math.ceil(TARGET_COVERAGE * (len(scores) + 1)), len(scores))
-    half_width_cm2 = scores[rank - 1] * expected_error_cm2(area_cm2, member_areas_cm2)
+    half_width_cm2 = scores[rank - 1] * expected_error_cm2(area_cm2, spreads_cm2)
     return Interval(
         lower_cm2=max(area_cm2 - half_width_cm2, 0.0),
         upper_cm2=area_cm2 + half_width_cm2,

@@ -1,18 +1,23 @@
 """Tissues of one slice: network probabilities turned into a mask on the native grid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from pipeline.composition import area_cm2
 from pipeline.preprocess import NetworkInput, prepare, to_native
 from pipeline.tissues import SKELETAL_MUSCLE, TISSUES, Compartment
 from pipeline.types import AnatomicLevel, CTVolume, TissueMask
 from pipeline.weights import LoadedModel
 
-_MM2_PER_CM2: Final = 100.0
+_LEVEL_OFFSETS_MM: Final = (-10.0, -5.0, 5.0, 10.0)
+"""How far the finder of L3 may be from the middle that a person would choose."""
+
 _MUSCLE_LABEL: Final = next(t.label for t in TISSUES if t.name == SKELETAL_MUSCLE)
 
 
@@ -26,14 +31,17 @@ class Segmentation:
         On the native grid, one slice.
     measured_hu : NDArray[np.int16], shape (rows, columns)
         What the limits of HU were applied to: the slice, averaged to a slab when slices are thin.
-    areas_cm2 : tuple of float
-        Skeletal muscle area according to each member of the ensemble and each mirrored view; their
-        spread tells how sure the ensemble is.
+    ensemble_spread_cm2 : float
+        Standard deviation of the skeletal muscle area over the members of the ensemble and their
+        mirrored views.
+    level_spread_cm2 : float
+        The same over slices within 10 mm; 0 when a person chose the slice.
     """
 
     mask: TissueMask
     measured_hu: NDArray[np.int16]
-    areas_cm2: tuple[float, ...]
+    ensemble_spread_cm2: float
+    level_spread_cm2: float
 
     def __post_init__(self) -> None:
         self.measured_hu.setflags(write=False)
@@ -57,29 +65,68 @@ def segment(model: LoadedModel, volume: CTVolume, level: AnatomicLevel) -> Segme
     Segmentation
     """
     network_input = prepare(volume, level.slice_index, model.spec)
-    shape = network_input.native_hu.shape
-    views = [
-        to_native(view, network_input.grid, (shape[0], shape[1]))
-        for view in predict(model, network_input)
-    ]
+    views = native_views(model, network_input, model.networks)
     hu = network_input.native_hu
-    areas = [
-        np.count_nonzero(label_tissues(view, hu, model.threshold) == _MUSCLE_LABEL)
-        * volume.pixel_area_mm2
-        / _MM2_PER_CM2
-        for view in views
-    ]
+    areas_cm2 = [_muscle_cm2(model, volume, view, hu) for view in views]
     labels = label_tissues(np.mean(views, axis=0), hu, model.threshold)
-    return Segmentation(TissueMask(labels[None], level.slice_index), hu, tuple(map(float, areas)))
+    return Segmentation(
+        TissueMask(labels[None], level.slice_index),
+        hu,
+        float(np.std(areas_cm2)),
+        _level_spread_cm2(model, volume, level),
+    )
 
 
-def predict(model: LoadedModel, network_input: NetworkInput) -> list[NDArray[np.float32]]:
-    """Probabilities of every member for both views, each of shape (compartments, R, A)."""
-    image = torch.from_numpy(network_input.image).to(model.device)
+def native_views(
+    model: LoadedModel, network_input: NetworkInput, networks: Sequence[nn.Module]
+) -> list[NDArray[np.float32]]:
+    """Probabilities of each network for both views, on the native grid.
+
+    Returns
+    -------
+    list of NDArray[np.float32], shape (compartments, rows, columns)
+    """
+    rows, columns = network_input.native_hu.shape
+    return [
+        to_native(view, network_input.grid, (rows, columns))
+        for view in _predict(networks, model.device, network_input)
+    ]
+
+
+def _level_spread_cm2(model: LoadedModel, volume: CTVolume, level: AnatomicLevel) -> float:
+    """Variation of the area close to the slice; one member is enough to see it."""
+    if level.extent is None:
+        return 0.0
+    offsets = [0, *(round(mm / volume.slice_spacing_mm) for mm in _LEVEL_OFFSETS_MM)]
+    last = volume.hu.shape[0] - 1
+    areas_cm2 = []
+    for index in sorted({min(max(level.slice_index + offset, 0), last) for offset in offsets}):
+        network_input = prepare(volume, index, model.spec)
+        views = native_views(model, network_input, model.networks[:1])
+        mean = np.mean(views, axis=0)
+        areas_cm2.append(_muscle_cm2(model, volume, mean, network_input.native_hu))
+    return float(np.std(areas_cm2))
+
+
+def _muscle_cm2(
+    model: LoadedModel,
+    volume: CTVolume,
+    probabilities: NDArray[np.float32],
+    hu: NDArray[np.int16],
+) -> float:
+    labels = label_tissues(probabilities, hu, model.threshold)
+    return area_cm2(labels == _MUSCLE_LABEL, volume.pixel_area_mm2)
+
+
+def _predict(
+    networks: Sequence[nn.Module], device: torch.device, network_input: NetworkInput
+) -> list[NDArray[np.float32]]:
+    """Probabilities of every network for both views, each of shape (compartments, R, A)."""
+    image = torch.from_numpy(network_input.image).to(device)
     batch = torch.stack([image, image.flip(1)])
     views = []
     with torch.inference_mode():
-        for network in model.networks:
+        for network in networks:
             plain, mirrored = torch.softmax(network(batch), dim=1)
             views += [plain.cpu().numpy(), mirrored.flip(1).cpu().numpy()]
     return views

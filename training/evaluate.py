@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.preprocess import prepare, to_native
-from pipeline.segment import label_tissues, predict
+from pipeline.preprocess import prepare
+from pipeline.segment import label_tissues, native_views
 from pipeline.tissues import SKELETAL_MUSCLE, TISSUES
 from pipeline.weights import LoadedModel
 from training.data import LabelledSlice
@@ -82,8 +82,7 @@ def measure_slice(
         One for each threshold.
     """
     network_input = prepare(labelled.volume, labelled.slice_index, model.spec)
-    shape = (labelled.labels.shape[0], labelled.labels.shape[1])
-    views = [to_native(v, network_input.grid, shape) for v in predict(model, network_input)]
+    views = native_views(model, network_input, model.networks)
     pixel_cm2 = labelled.volume.pixel_area_mm2 / _MM2_PER_CM2
     results = []
     for threshold in thresholds:

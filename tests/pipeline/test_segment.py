@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +7,10 @@ import pytest
 import torch
 
 from pipeline.objects.ct_series import read_volume
-from pipeline.preprocess import prepare
-from pipeline.segment import label_tissues, predict, segment
+from pipeline.preprocess import prepare, to_native
+from pipeline.segment import label_tissues, native_views, segment
 from pipeline.tissues import TISSUES, Compartment
-from pipeline.types import AnatomicLevel
+from pipeline.types import AnatomicLevel, CTVolume
 from pipeline.weights import load_model
 from tests.models import write_tiny_model
 from tests.phantoms import TorsoPhantom
@@ -31,7 +32,6 @@ def test_mask_lies_on_the_native_grid_of_the_level(tmp_path: Path) -> None:
     assert found.mask.labels.shape == (1, 120, 150)
     assert found.mask.first_slice_index == 3
     assert np.array_equal(found.measured_hu, volume.hu[3])
-    assert len(found.areas_cm2) == 4
     assert not found.measured_hu.flags.writeable
 
 
@@ -40,7 +40,31 @@ def test_segmentation_repeats_bit_for_bit(tmp_path: Path) -> None:
     model = load_model(write_tiny_model(tmp_path / "tiny"), CPU)
     first, second = (segment(model, volume, AnatomicLevel("L3", 1, 1.0)) for _ in range(2))
     assert np.array_equal(first.mask.labels, second.mask.labels)
-    assert first.areas_cm2 == second.areas_cm2
+    assert first.ensemble_spread_cm2 == second.ensemble_spread_cm2
+
+
+def test_members_that_disagree_give_a_spread(tmp_path: Path) -> None:
+    volume = TorsoPhantom(shape=(3, 120, 150)).volume()
+    model = load_model(write_tiny_model(tmp_path / "tiny", members=2), CPU)
+    alike = replace(model, networks=model.networks[:1] * 2)
+    level = AnatomicLevel("L3", 1, 1.0)
+    assert segment(model, volume, level).ensemble_spread_cm2 > 0
+    one = segment(replace(model, networks=model.networks[:1]), volume, level)
+    assert segment(alike, volume, level).ensemble_spread_cm2 == one.ensemble_spread_cm2
+
+
+def test_slices_around_a_found_level_give_a_spread_but_not_around_a_chosen_one(
+    tmp_path: Path,
+) -> None:
+    thin, thick = (TorsoPhantom(shape=(1, 120, 150), thickness_mm=mm) for mm in (15.0, 30.0))
+    stack = TorsoPhantom(shape=(9, 120, 150)).volume()
+    hu = np.concatenate([thin.volume().hu] * 4 + [thick.volume().hu] * 5)
+    volume = CTVolume(hu, stack.affine, stack.sources, stack.series_instance_uid)
+    model = load_model(write_tiny_model(tmp_path / "tiny"), CPU)
+    found = AnatomicLevel("L3", 4, 0.9, extent=(2, 6))
+    assert segment(model, volume, found).level_spread_cm2 > 0
+    assert segment(model, stack, found).level_spread_cm2 == pytest.approx(0, abs=1e-6)
+    assert segment(model, volume, AnatomicLevel("L3", 4, 1.0)).level_spread_cm2 == 0
 
 
 def test_thin_slices_are_measured_as_a_slab(tmp_path: Path) -> None:
@@ -54,12 +78,12 @@ def test_mirrored_view_is_mirrored_back(tmp_path: Path) -> None:
     volume = TorsoPhantom(shape=(1, 120, 150)).volume()
     model = load_model(write_tiny_model(tmp_path / "tiny"), CPU)
     prepared = prepare(volume, 0, model.spec)
-    plain, mirrored = predict(model, prepared)
+    plain, mirrored = native_views(model, prepared, model.networks)
     network = model.networks[0]
     with torch.no_grad():
         image = torch.from_numpy(prepared.image[None, :, ::-1].copy())
         expected = torch.softmax(network(image), dim=1).numpy()[0][:, ::-1]
-    assert np.allclose(mirrored, expected, atol=1e-5)
+    assert np.allclose(mirrored, to_native(expected, prepared.grid, (120, 150)), atol=1e-5)
     assert not np.allclose(plain, mirrored, atol=1e-5)
 
 
