@@ -5,17 +5,22 @@
     python -m training pretrain RECIPE --data DIR --out RUN [--resume]
     python -m training finetune RECIPE --data DIR --out RUN [--hold-out PATIENT] [--resume]
                                 [--pretrained RUN]
+    python -m training crossvalidate RECIPE --data DIR --out FOLDS [--pretrained RUN] [--jobs 2]
+    python -m training evaluate FOLDS... --data DIR --out REPORT
     python -m training export RUN... --out MODEL --version 1 --threshold 0.45
-    python -m training evaluate MODEL --data DIR [--patient PATIENT]
+    python -m training export RUN... --out MODEL --version 1 --evaluation REPORT --folds FOLDS
+    python -m training level RECIPE --data DIR --out RUN [--hold-out PATIENT]
+    python -m training evaluate-level RUN... --data DIR --out REPORT
+    python -m training export-level RUN... --out MODEL --version 1
 """
 
 # SimpleITK types only some of its methods.
 # mypy: disable-error-code="no-untyped-call"
 
 import argparse
+import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +28,17 @@ import SimpleITK as sitk  # noqa: N813 - the name its manual uses
 import structlog
 import torch
 
-from pipeline.weights import choose_device, load_model
 from training.config import CASES_FOLDER, read_finetune_recipe, read_pretrain_recipe
+from training.crossvalidation import measure_folds, train_folds
 from training.data import read_labelled
-from training.evaluate import measure_slice, summarize
 from training.export import ModelDescription, export
 from training.finetune import finetune
+from training.level import main as train_level
+from training.level import read_recipe as read_level_recipe
+from training.level_evaluate import evaluate_level
+from training.level_export import export_level
 from training.pretrain import pretrain
+from training.report import middle_slices, report, write_level_report, write_report
 from training.unlabelled import read_unlabelled
 
 log = structlog.get_logger(__name__)
@@ -37,12 +46,20 @@ log = structlog.get_logger(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand."""
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True)
     _add_pretrain(commands.add_parser("pretrain", help="train an encoder without labels"))
     _add_finetune(commands.add_parser("finetune", help="train a segmenter"))
+    _add_crossvalidate(commands.add_parser("crossvalidate", help="train without each patient"))
+    _add_evaluate(commands.add_parser("evaluate", help="measure patients left out"))
     _add_export(commands.add_parser("export", help="write a model folder"))
-    _add_evaluate(commands.add_parser("evaluate", help="compare a model with drawn slices"))
+    _add_level(commands.add_parser("level", help="train a finder of L3"))
+    _add_evaluate_level(commands.add_parser("evaluate-level", help="find L3 in volumes left out"))
+    _add_export_level(commands.add_parser("export-level", help="write a finder's model folder"))
     parsed = parser.parse_args(arguments)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     parsed.run(parsed)
@@ -80,44 +97,118 @@ def _finetune(parsed: argparse.Namespace) -> None:
     finetune(recipe, read_labelled(parsed.data, recipe.case_list), parsed.out, parsed.resume)
 
 
-def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", type=Path, nargs="+")
+def _add_crossvalidate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--name", default="smit_l3")
-    parser.add_argument("--version", required=True)
-    parser.add_argument("--threshold", type=float, required=True)
-    parser.add_argument("--cases", type=Path, default=CASES_FOLDER / "labelled_l3.toml")
-    parser.set_defaults(run=_export)
+    parser.add_argument("--pretrained", type=Path, metavar="RUN")
+    parser.add_argument("--jobs", type=int, default=1, help="folds trained at a time")
+    parser.set_defaults(run=_crossvalidate)
 
 
-def _export(parsed: argparse.Namespace) -> None:
-    data = tomllib.loads(parsed.cases.read_text()).get("provenance", {})
-    description = ModelDescription(parsed.name, parsed.version, parsed.threshold, data=data)
-    manifest = export([run / "checkpoint.pt" for run in parsed.runs], description, parsed.out)
-    log.info("exported", folder=str(parsed.out), files=len(manifest["files"]))
+def _crossvalidate(parsed: argparse.Namespace) -> None:
+    slices = read_labelled(parsed.data, read_finetune_recipe(parsed.recipe).case_list)
+    arguments = [str(parsed.recipe), "--data", str(parsed.data)]
+    if parsed.pretrained:
+        arguments += ["--pretrained", str(parsed.pretrained)]
+    train_folds(sorted({s.patient for s in slices}), arguments, parsed.out, parsed.jobs)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path)
+    parser.add_argument("folds", type=Path, nargs="+")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cases", type=Path, default=CASES_FOLDER / "labelled_l3.toml")
-    parser.add_argument("--patient", action="append", default=[])
-    parser.add_argument("--threshold", type=float, action="append", default=[])
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
     torch.set_num_threads(parsed.threads)
-    model = load_model(parsed.model, choose_device())
     slices = read_labelled(parsed.data, parsed.cases)
-    wanted = [s for s in slices if not parsed.patient or s.patient in parsed.patient]
-    thresholds = parsed.threshold or [model.threshold]
-    rows = [measure_slice(model, labelled, thresholds) for labelled in wanted]
-    for threshold, results in zip(thresholds, zip(*rows, strict=True), strict=True):
-        for result in results:
-            log.debug("slice", **asdict(result), error_percent=result.error_percent)
-        log.info("summary", threshold=threshold, **asdict(summarize(results)))
+    middle = middle_slices(parsed.data, CASES_FOLDER / "levels.toml")
+    reports = {
+        folder.name: report(measure_folds(folder, slices), middle) for folder in parsed.folds
+    }
+    write_report(reports, parsed.out)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--name", default="smit_l3")
+    parser.add_argument("--version", required=True)
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--threshold", type=float, help="without a calibration of intervals")
+    chosen.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="REPORT",
+        help="as evaluate writes it: threshold and calibration are taken from there",
+    )
+    parser.add_argument("--folds", default="pretrained", help="which of the evaluated folders")
+    parser.add_argument("--cases", type=Path, default=CASES_FOLDER / "labelled_l3.toml")
+    parser.set_defaults(run=_export)
+
+
+def _export(parsed: argparse.Namespace) -> None:
+    measured = {"threshold": parsed.threshold, "calibration": None}
+    if parsed.evaluation:
+        measured = json.loads((parsed.evaluation / "evaluation.json").read_text())[parsed.folds]
+    description = ModelDescription(
+        parsed.name,
+        parsed.version,
+        measured["threshold"],
+        calibration=measured["calibration"],
+        data=_provenance(parsed.cases),
+    )
+    manifest = export([run / "checkpoint.pt" for run in parsed.runs], description, parsed.out)
+    log.info("exported", folder=str(parsed.out), files=len(manifest["files"]))
+
+
+def _add_level(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--hold-out", action="append", default=[], metavar="PATIENT")
+    parser.set_defaults(run=_level)
+
+
+def _level(parsed: argparse.Namespace) -> None:
+    recipe = read_level_recipe(parsed.recipe, parsed.hold_out)
+    train_level(recipe, parsed.data, parsed.out)
+
+
+def _add_evaluate_level(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cases", type=Path, default=CASES_FOLDER / "levels.toml")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.set_defaults(run=_evaluate_level)
+
+
+def _evaluate_level(parsed: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    checkpoints = [run / "checkpoint.pt" for run in parsed.runs]
+    write_level_report(evaluate_level(checkpoints, parsed.data, parsed.cases), parsed.out)
+
+
+def _add_export_level(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--cases", type=Path, default=CASES_FOLDER / "levels.toml")
+    parser.set_defaults(run=_export_level)
+
+
+def _export_level(parsed: argparse.Namespace) -> None:
+    checkpoints = [run / "checkpoint.pt" for run in parsed.runs]
+    export_level(checkpoints, parsed.version, _provenance(parsed.cases), parsed.out)
+
+
+def _provenance(case_list: Path) -> dict[str, Any]:
+    provenance: dict[str, Any] = tomllib.loads(case_list.read_text()).get("provenance", {})
+    return provenance
 
 
 if __name__ == "__main__":

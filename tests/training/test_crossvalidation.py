@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.cases import labelled_phantoms
+from training.config import FinetuneRecipe
+from training.crossvalidation import (
+    choose_thresholds,
+    conformal_scores,
+    measure_folds,
+    nested,
+)
+from training.evaluate import SliceResult
+from training.finetune import finetune
+
+
+def _row(
+    patient: str, threshold: float, measured_cm2: float, slice_index: int = 0, case: str = ""
+) -> SliceResult:
+    return SliceResult(
+        case or patient, patient, slice_index, threshold, 0.9, 100.0, measured_cm2, 2.0
+    )
+
+
+def test_patient_does_not_choose_the_threshold_it_is_measured_with() -> None:
+    results = {
+        0.4: [_row("a", 0.4, 100.0), _row("b", 0.4, 120.0), _row("c", 0.4, 120.0)],
+        0.5: [_row("a", 0.5, 140.0), _row("b", 0.5, 101.0), _row("c", 0.5, 101.0)],
+    }
+    chosen = choose_thresholds(results)
+    assert chosen["a"] == 0.5
+    rows = nested(results, chosen)
+    assert sorted(row.patient for row in rows) == ["a", "b", "c"]
+    assert next(row for row in rows if row.patient == "a").measured_cm2 == 140.0
+
+
+def test_one_score_for_each_patient_at_the_middle_of_l3() -> None:
+    rows = [_row("a", 0.5, 150.0, 0), _row("a", 0.5, 103.0, 7), _row("b", 0.5, 110.0)]
+    scores = conformal_scores(rows, {"a": 7})
+    assert scores == pytest.approx([3 / np.hypot(2.0, 1.03), 10 / np.hypot(2.0, 1.1)])
+
+
+def test_each_patient_is_measured_by_the_run_that_did_not_see_it(tmp_path: Path) -> None:
+    slices = labelled_phantoms()
+    recipe = FinetuneRecipe(
+        name="tiny", network="smit_test", steps=1, batch=1, held_out=("second",)
+    )
+    finetune(recipe, slices, tmp_path / "second", resume=False)
+    results = measure_folds(tmp_path, slices, (0.4, 0.5))
+    assert {row.patient for rows in results.values() for row in rows} == {"second"}
+    assert [row.threshold for rows in results.values() for row in rows] == [0.4, 0.5]
