@@ -54,10 +54,12 @@ def send_until_killed(port: int, images: list[Path], process: subprocess.Popen[s
     murderer.start()
     acknowledged = set()
     for path in images:
-        if not association.is_established:
-            break
         dataset = dcmread(path)
-        if getattr(association.send_c_store(dataset), "Status", None) == 0x0000:
+        try:
+            response = association.send_c_store(dataset)
+        except RuntimeError:
+            break  # pynetdicom's word for an association that has ended
+        if getattr(response, "Status", None) == 0x0000:
             acknowledged.add(str(dataset.SOPInstanceUID))
     murderer.join()
     process.wait(timeout=30)
