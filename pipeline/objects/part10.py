@@ -50,7 +50,7 @@ def read_files(source: Path | Iterable[Path]) -> dict[str, list[Dataset]]:
         if dataset is not None and "DirectoryRecordSequence" not in dataset:
             series.setdefault(text(dataset, "SeriesInstanceUID"), []).append(dataset)
     if not series:
-        raise UnreadableFileError(f"none of {len(paths)} files is a DICOM object")
+        raise UnreadableFileError(f"none of {len(paths)} files is a DICOM Part 10 file")
     return series
 
 
