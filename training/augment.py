@@ -3,7 +3,7 @@
 # SimpleITK types only some of its methods.
 # mypy: disable-error-code="no-untyped-call"
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.preprocess import AIR_HU, Grid
+from training.habitus import Habitus, change_habitus
 
 _BONE_LABEL: Final = 5
 _ORGAN_LABEL: Final = 6
@@ -45,6 +46,8 @@ class Augmentation:
         Takes away everything outside of the body: table, blankets, arms.
     truncation_chance : float
         Cuts the body by a reconstruction circle.
+    habitus : Habitus
+        Changes of the body itself.
     """
 
     rotation_deg: float = 6.0
@@ -64,6 +67,7 @@ class Augmentation:
     tone_chance: float = 0.4
     clear_chance: float = 0.3
     truncation_chance: float = 0.12
+    habitus: Habitus = field(default_factory=Habitus)
 
 
 def change_hu(
@@ -73,7 +77,7 @@ def change_hu(
     augmentation: Augmentation,
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """Change what a scanner or a contrast agent would change, on the native grid.
+    """Change the body, and what a scanner or a contrast agent would change, on the native grid.
 
     Parameters
     ----------
@@ -87,9 +91,9 @@ def change_hu(
     Returns
     -------
     tuple
-        HU and labels; the latter lose what truncation cut off.
+        HU and labels; the latter follow the habitus and lose what truncation cut off.
     """
-    changed = hu.astype(np.float32)
+    changed, labels = change_habitus(hu, labels, pixel_mm, augmentation.habitus, generator)
     if generator.random() < augmentation.contrast_chance:
         changed = _shift_contrast(changed, labels, generator)
     if generator.random() < augmentation.clear_chance:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pipeline.preprocess import HUWindow, PreprocessSpec
 from training.augment import Augmentation
+from training.habitus import Habitus
 
 CASES_FOLDER: Final = Path(__file__).parent / "cases"
 
@@ -194,5 +195,7 @@ def _read(path: Path) -> dict[str, Any]:
     if "spacing_mm" in preprocess:
         preprocess["spacing_mm"] = tuple(preprocess["spacing_mm"])
     values["preprocess"] = PreprocessSpec(window=window, **preprocess)
-    values["augmentation"] = Augmentation(**values.get("augmentation", {}))
+    augmentation = dict(values.pop("augmentation", {}))
+    habitus = Habitus(**augmentation.pop("habitus", {}))
+    values["augmentation"] = Augmentation(habitus=habitus, **augmentation)
     return values
