@@ -10,6 +10,7 @@ from tests.phantoms import TorsoPhantom
 from tests.training.cases import labelled_phantoms, labels
 from training.augment import Augmentation
 from training.data import draw_order, read_images, read_labelled, sample
+from training.habitus import Habitus
 
 CASES = """
 [[case]]
@@ -75,6 +76,7 @@ def test_image_and_target_move_together() -> None:
     quiet = Augmentation(
         contrast_chance=0, noise_chance=0, blur_chance=0, sharpen_chance=0, tone_chance=0,
         truncation_chance=0, elastic_chance=1,
+        habitus=Habitus(layer_chance=1, wasting_chance=1, infiltration_chance=0),
     )  # fmt: skip
     for seed in range(5):
         drawn = sample(labelled_phantoms()[0], PreprocessSpec(), quiet, np.random.default_rng(seed))
