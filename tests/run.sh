@@ -3,7 +3,7 @@
 # Arguments are passed on to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(dcmtk orthanc orthanc-dicomweb redis-server)
+packages=(dcmtk orthanc orthanc-dicomweb redis-server dicom3tools chromium postgresql prometheus poppler-utils)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -37,4 +37,5 @@ mypy
 say "import contracts"
 lint-imports
 say "pytest"
-exec pytest "$@"
+# One process for each core; the tests of a file stay together and share its fixtures.
+exec pytest --numprocesses auto --dist loadfile "$@"
