@@ -6,6 +6,7 @@ most inferior. Arrays inside are read-only.
 """
 
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 
 import numpy as np
@@ -282,6 +283,31 @@ class ModelIdentity:
     name: str
     version: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class PriorMeasurement:
+    """An earlier result of the same patient, to be stated beside the present one.
+
+    Parameters
+    ----------
+    area_cm2 : float
+        Skeletal muscle area at L3.
+    study_date : date
+        Of the earlier images, not of their analysis.
+    interval : Interval or None
+    segmenter : ModelIdentity or None
+        ``None`` when the weights that made it are not known any more.
+    """
+
+    area_cm2: float
+    study_date: date
+    interval: Interval | None = None
+    segmenter: ModelIdentity | None = None
+
+    def __post_init__(self) -> None:
+        if self.area_cm2 <= 0:
+            raise ValueError(f"a change from {self.area_cm2} cm2 has no percentage")
 
 
 @dataclass(frozen=True, slots=True)

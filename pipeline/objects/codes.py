@@ -29,6 +29,10 @@ AREA_LOWER_BOUND: Final = Code("SMALOWER", LOCAL_SCHEME, "Lower bound of skeleta
 AREA_UPPER_BOUND: Final = Code("SMAUPPER", LOCAL_SCHEME, "Upper bound of skeletal muscle area")
 INTERVAL_COVERAGE: Final = Code("SMACOVER", LOCAL_SCHEME, "Coverage of the bounds")
 AREA_CUTOFF: Final = Code("SMACUTOFF", LOCAL_SCHEME, "Cut-off of skeletal muscle area")
+PRIOR_AREA: Final = Code("SMAPRIOR", LOCAL_SCHEME, "Previous skeletal muscle area")
+PRIOR_DATE: Final = Code("SMAPRIORDATE", LOCAL_SCHEME, "Date of the previous study")
+AREA_CHANGE: Final = Code("SMACHANGE", LOCAL_SCHEME, "Change of skeletal muscle area")
+AREA_CHANGE_ERROR: Final = Code("SMACHANGEERROR", LOCAL_SCHEME, "Measurement error of the change")
 
 SQUARE_CENTIMETRE: Final = Code("cm2", "UCUM", "cm2")
 HOUNSFIELD_UNIT: Final = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
@@ -38,6 +42,7 @@ PERCENT: Final = Code("%", "UCUM", "%")
 LOW_MUSCLE_AREA: Final = Code("LOWSMA", LOCAL_SCHEME, "Low skeletal muscle area")
 REASON: Final = Code("REASON", LOCAL_SCHEME, "Reason of the assessment")
 CITATION: Final = Code("CITATION", LOCAL_SCHEME, "Source of the cut-off")
+COMPARISON: Final = Code("COMPARISON", LOCAL_SCHEME, "Comparison with the previous study")
 QUALITY_REMARK: Final = Code("QUALITY", LOCAL_SCHEME, "Quality remark")
 INTENDED_USE: Final = Code("INTENDED", LOCAL_SCHEME, "Intended use")
 
@@ -91,6 +96,3 @@ TISSUE_CONCEPTS: Final[Mapping[str, TissueConcept]] = MappingProxyType(
         ),
     }
 )
-
-SEGMENTED_TISSUES: Final = (SKELETAL_MUSCLE,)
-"""What the SEG holds: viewers show one segment without a click, and its area is the report's."""

@@ -9,11 +9,11 @@ from typing import Final
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, CTImageStorage
+from pydicom.uid import UID, Comprehensive3DSRStorage, CTImageStorage
 
 from pipeline.objects.attributes import DAMAGE, quiet, text
 from pipeline.objects.frames import Frame, frames_of, sop_instance_uid
-from pipeline.types import Analysis, SliceSource
+from pipeline.types import Analysis, PriorMeasurement, SliceSource
 
 MANUFACTURER: Final = "Psoas"
 MODEL_NAME: Final = "Psoas (research use only)"
@@ -41,6 +41,22 @@ _OPTIONAL: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class PredecessorReport:
+    """An earlier report of ours on the same series, which a new one replaces.
+
+    Parameters
+    ----------
+    study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid : str
+        As in its header.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str = Comprehensive3DSRStorage
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ResultContext:
     """What result objects need beyond the analysis.
@@ -54,12 +70,18 @@ class ResultContext:
     software_version : str
     uid_root_key : str
         Names the installation: two of them never give their results the same UIDs.
+    prior : PriorMeasurement or None
+        What the reports compare the result with.
+    predecessor : PredecessorReport or None
+        What the reports replace.
     """
 
     sources: tuple[Dataset, ...]
     created_at: datetime
     software_version: str
     uid_root_key: str = "psoas"
+    prior: PriorMeasurement | None = None
+    predecessor: PredecessorReport | None = None
 
     def __post_init__(self) -> None:
         if self.created_at.tzinfo is None:
@@ -89,6 +111,20 @@ def derived_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
         f"{analysis.assessment.cutoff_cm2} {analysis.assessment.citation}",
     ]
     return _hashed_uid(parts)
+
+
+def report_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
+    """Derive a UID for an object that also states the prior and the predecessor.
+
+    A prior that becomes known later makes another report, never other bytes under the same UID.
+    """
+    return _hashed_uid(
+        [
+            derived_uid(analysis, context, kind),
+            repr(context.prior),
+            repr(context.predecessor),
+        ]
+    )
 
 
 def device_uid(context: ResultContext) -> str:

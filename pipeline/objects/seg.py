@@ -12,7 +12,6 @@ from pipeline.objects.attributes import quiet
 from pipeline.objects.codes import (
     ARTIFICIAL_INTELLIGENCE,
     L3_VERTEBRA,
-    SEGMENTED_TISSUES,
     TISSUE,
     TISSUE_CONCEPTS,
 )
@@ -73,17 +72,12 @@ def build(analysis: Analysis, context: ResultContext) -> Dataset:
 
 def segmented_tissues(analysis: Analysis) -> list[Tissue]:
     """List the tissues that become segments 1, 2, ... of the SEG."""
-    return [
-        tissue
-        for tissue in TISSUES
-        if tissue.name in SEGMENTED_TISSUES and (analysis.mask.labels == tissue.label).any()
-    ]
+    return [tissue for tissue in TISSUES if (analysis.mask.labels == tissue.label).any()]
 
 
 def mask_slices(analysis: Analysis) -> list[int]:
-    """List the slices of the volume on which a segmented tissue lies, in ascending order."""
-    labels = [tissue.label for tissue in segmented_tissues(analysis)]
-    filled = np.isin(analysis.mask.labels, labels).any(axis=(1, 2))
+    """List the slices of the volume on which a tissue lies, in ascending order."""
+    filled = analysis.mask.labels.any(axis=(1, 2))
     return [int(index) + analysis.mask.first_slice_index for index in np.flatnonzero(filled)]
 
 
@@ -133,7 +127,7 @@ def _segmentation(
         software_versions=context.software_version,
         device_serial_number=context.uid_root_key[:64],
         content_label="SMA_L3",
-        content_description="Skeletal muscle at L3 (AI, research use)",
+        content_description="Skeletal muscle and fat at L3 (AI, research use)",
         series_description=SERIES_DESCRIPTION,
         specific_character_set=UTF_8,
     )

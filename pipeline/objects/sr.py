@@ -10,6 +10,7 @@ from pydicom.uid import SegmentationStorage
 
 from pipeline.objects import codes, seg
 from pipeline.objects.attributes import quiet
+from pipeline.objects.comparison import change_since, change_text
 from pipeline.objects.equipment import put_contributing_equipment
 from pipeline.objects.frames import Frame, sop_class_uid, sop_instance_uid
 from pipeline.objects.identity import (
@@ -17,11 +18,13 @@ from pipeline.objects.identity import (
     MODEL_NAME,
     RESEARCH_NOTICE,
     UTF_8,
+    PredecessorReport,
     ResultContext,
     derived_uid,
     describe_image,
     device_uid,
     level_frame,
+    report_uid,
     stamp,
 )
 from pipeline.objects.spine import spine_outline
@@ -56,9 +59,9 @@ def build(analysis: Analysis, context: ResultContext) -> Dataset:
         result = highdicom.sr.Comprehensive3DSR(
             evidence=[_evidence(analysis, frame), _segmentation(analysis, context, frame)],
             content=_report(analysis, context, frame)[0],
-            series_instance_uid=derived_uid(analysis, context, "sr series"),
+            series_instance_uid=report_uid(analysis, context, "sr series"),
             series_number=SERIES_NUMBER,
-            sop_instance_uid=derived_uid(analysis, context, "sr"),
+            sop_instance_uid=report_uid(analysis, context, "sr"),
             instance_number=1,
             manufacturer=MANUFACTURER,
             is_complete=True,
@@ -70,6 +73,8 @@ def build(analysis: Analysis, context: ResultContext) -> Dataset:
         stamp(result, analysis, context)
         put_contributing_equipment(result, analysis, context)
         result.CodingSchemeIdentificationSequence = [_local_scheme()]
+        if context.predecessor is not None:
+            result.PredecessorDocumentsSequence = [_predecessor(context.predecessor)]
     return result
 
 
@@ -131,14 +136,14 @@ def _segment_group(
         finding_category=codes.TISSUE,
         finding_sites=[highdicom.sr.FindingSite(codes.L3_VERTEBRA)],
         algorithm_id=_algorithm(analysis),
-        measurements=list(_measurements(analysis)),
+        measurements=[*_measurements(analysis), *_changes(analysis, context)],
         qualitative_evaluations=[
             highdicom.sr.QualitativeEvaluation(
                 codes.LOW_MUSCLE_AREA, codes.VERDICTS[analysis.assessment.verdict]
             )
         ],
     )
-    group[0].ContentSequence.extend(_remarks(analysis))
+    group[0].ContentSequence.extend(_remarks(analysis, context))
     return group
 
 
@@ -201,6 +206,16 @@ def _measurements(analysis: Analysis) -> Iterator[highdicom.sr.Measurement]:
         yield _number(codes.AREA_CUTOFF, analysis.assessment.cutoff_cm2, codes.SQUARE_CENTIMETRE)
 
 
+def _changes(analysis: Analysis, context: ResultContext) -> Iterator[highdicom.sr.Measurement]:
+    if context.prior is None:
+        return
+    change = change_since(analysis, context.prior)
+    yield _number(codes.PRIOR_AREA, context.prior.area_cm2, codes.SQUARE_CENTIMETRE)
+    yield _number(codes.AREA_CHANGE, change.percent, codes.PERCENT)
+    if change.error_percent is not None:
+        yield _number(codes.AREA_CHANGE_ERROR, change.error_percent, codes.PERCENT)
+
+
 def _number(
     name: Code, value: float, unit: Code, derivation: Code | None = None
 ) -> highdicom.sr.Measurement:
@@ -210,11 +225,18 @@ def _number(
     )
 
 
-def _remarks(analysis: Analysis) -> Iterator[highdicom.sr.TextContentItem]:
+def _remarks(
+    analysis: Analysis, context: ResultContext
+) -> Iterator[highdicom.sr.TextContentItem | highdicom.sr.DateContentItem]:
     yield _text(codes.INTENDED_USE, RESEARCH_NOTICE)
     yield _text(codes.REASON, analysis.assessment.reason)
     if analysis.assessment.citation:
         yield _text(codes.CITATION, analysis.assessment.citation)
+    if context.prior is not None:
+        yield highdicom.sr.DateContentItem(
+            name=codes.PRIOR_DATE, value=context.prior.study_date, relationship_type="CONTAINS"
+        )
+        yield _text(codes.COMPARISON, change_text(change_since(analysis, context.prior)))
     for flag in analysis.quality:
         yield _text(codes.QUALITY_REMARK, f"{flag.severity.upper()} {flag.code}: {flag.message}")
 
@@ -239,6 +261,20 @@ def _segmentation(analysis: Analysis, context: ResultContext, frame: Frame) -> D
     reference.SOPInstanceUID = derived_uid(analysis, context, "seg")
     reference.SeriesInstanceUID = derived_uid(analysis, context, "seg series")
     return reference
+
+
+def _predecessor(report: PredecessorReport) -> Dataset:
+    """Name the report that this one replaces (PS3.3 C.17.2, Predecessor Documents Sequence)."""
+    instance = Dataset()
+    instance.ReferencedSOPClassUID = report.sop_class_uid
+    instance.ReferencedSOPInstanceUID = report.sop_instance_uid
+    series = Dataset()
+    series.SeriesInstanceUID = report.series_instance_uid
+    series.ReferencedSOPSequence = [instance]
+    study = Dataset()
+    study.StudyInstanceUID = report.study_instance_uid
+    study.ReferencedSeriesSequence = [series]
+    return study
 
 
 def _local_scheme() -> Dataset:

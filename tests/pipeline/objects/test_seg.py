@@ -26,8 +26,12 @@ def with_labels(labels: NDArray[np.uint8], first: int) -> Analysis:
 def test_the_mask_is_read_back_as_it_was() -> None:
     analysis = phantom_analysis(PHANTOM)
     result = highdicom.seg.Segmentation.from_dataset(seg.build(analysis, context_of(PHANTOM)))
-    assert result.NumberOfFrames == 1
-    assert np.array_equal(result.pixel_array.squeeze() == 1, analysis.mask.labels[0] == 1)
+    assert [segment.SegmentLabel for segment in result.SegmentSequence] == [
+        *("Skeletal muscle", "Subcutaneous fat", "Visceral fat")
+    ]
+    # The phantom has no fat between muscles: a tissue without pixels is no segment.
+    for frame, label in zip(result.pixel_array, (1, 3, 4), strict=True):
+        assert np.array_equal(frame == 1, analysis.mask.labels[0] == label)
     position = result.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
     source = PHANTOM.datasets()[2]
     assert position.ImagePositionPatient == source.ImagePositionPatient
@@ -42,11 +46,16 @@ def test_every_mask_is_read_back_slice_by_slice(labels: NDArray[np.uint8], first
     labels[1, 3, 4] = 1  # at least one pixel of muscle
     analysis = with_labels(labels, first)
     result = highdicom.seg.Segmentation.from_dataset(seg.build(analysis, context_of(PHANTOM)))
-    filled = [index for index in range(3) if (labels[index] == 1).any()]
-    uids = [PHANTOM.sop_instance_uid(first + index) for index in filled]
-    pixels = result.get_pixels_by_source_instance(uids, segment_numbers=[1])[..., 0]
-    assert np.array_equal(pixels == 1, labels[filled] == 1)
-    assert result.NumberOfFrames == len(filled)
+    present = [label for label in range(1, 5) if (labels == label).any()]
+    assert result.number_of_segments == len(present)
+    for segment, label in enumerate(present, start=1):
+        filled = [index for index in range(3) if (labels[index] == label).any()]
+        uids = [PHANTOM.sop_instance_uid(first + index) for index in filled]
+        pixels = result.get_pixels_by_source_instance(uids, segment_numbers=[segment])[..., 0]
+        assert np.array_equal(pixels == 1, labels[filled] == label)
+    assert result.NumberOfFrames == sum(
+        bool((labels[index] == label).any()) for index in range(3) for label in present
+    )
 
 
 def test_only_the_measured_slice_is_referred_to() -> None:
@@ -62,15 +71,17 @@ def test_only_the_measured_slice_is_referred_to() -> None:
 
 def test_the_segment_says_what_it_is_and_who_drew_it() -> None:
     result = seg.build(phantom_analysis(PHANTOM), context_of(PHANTOM))
-    (segment,) = result.SegmentSequence
+    segment = result.SegmentSequence[0]
     assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == "127954009"
     assert segment.AnatomicRegionSequence[0].CodeValue == "36470004"
     assert segment.SegmentAlgorithmType == "AUTOMATIC"
     algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("segmenter", "1.0")
     assert "ab" * 32 in algorithm.AlgorithmParameters
-    assert len(segment.RecommendedDisplayCIELabValue) == 3
-    assert segment.TrackingUID.startswith("2.25.")
+    segments = result.SegmentSequence
+    assert [segment.SegmentNumber for segment in segments] == [1, 2, 3]
+    for keyword in ("RecommendedDisplayCIELabValue", "TrackingUID", "SegmentLabel"):
+        assert len({str(segment[keyword].value) for segment in segments}) == len(segments)
 
 
 def test_the_object_is_a_plain_binary_segmentation_for_research(tmp_path: Path) -> None:

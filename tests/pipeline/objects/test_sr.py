@@ -1,5 +1,6 @@
 import dataclasses
 from collections.abc import Iterator
+from datetime import date
 
 import highdicom
 import numpy as np
@@ -8,7 +9,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from pipeline.objects import codes, seg, sr
-from pipeline.types import Analysis, Assessment, Verdict
+from pipeline.objects.identity import PredecessorReport
+from pipeline.types import Analysis, Assessment, Interval, PriorMeasurement, Verdict
 from tests.phantoms import TorsoPhantom, enhanced_dataset, phantom_analysis
 from tests.pipeline.objects.results import context_of
 
@@ -180,3 +182,47 @@ def test_the_observer_is_the_installation_whatever_it_measured() -> None:
         for result in (build(), sr.build(phantom_analysis(other), context_of(other)))
     }
     assert len(uids) == 1
+
+
+def test_an_earlier_measurement_is_stated_with_its_date_and_the_change() -> None:
+    analysis = phantom_analysis(PHANTOM)
+    area_cm2 = analysis.composition.of("skeletal_muscle").area_cm2
+    prior = PriorMeasurement(area_cm2 / 0.9, date(2025, 3, 4), Interval(100, 110, 0.9))
+    context = dataclasses.replace(context_of(PHANTOM), prior=prior)
+    group = groups(sr.build(analysis, context))[0]
+    assert value_of(group, "SMAPRIOR") == pytest.approx(area_cm2 / 0.9, abs=0.006)
+    assert value_of(group, "SMACHANGE") == -10.0
+    assert value_of(group, "SMACHANGEERROR") > 0
+    assert named(group, "SMAPRIORDATE")[0].Date == prior.study_date
+    assert "2025-03-04" in named(group, "COMPARISON")[0].TextValue
+
+
+def test_without_an_earlier_measurement_nothing_is_compared() -> None:
+    for code in ("SMAPRIOR", "SMACHANGE", "SMACHANGEERROR", "SMAPRIORDATE", "COMPARISON"):
+        assert named(build(), code) == []
+
+
+def test_a_new_report_names_its_predecessor() -> None:
+    predecessor = PredecessorReport("1.2.3", "1.2.3.4", "1.2.3.4.5")
+    context = dataclasses.replace(context_of(PHANTOM), predecessor=predecessor)
+    (study,) = sr.build(phantom_analysis(PHANTOM), context).PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (instance,) = series.ReferencedSOPSequence
+    assert study.StudyInstanceUID == "1.2.3"
+    assert series.SeriesInstanceUID == "1.2.3.4"
+    assert instance.ReferencedSOPInstanceUID == "1.2.3.4.5"
+    assert instance.ReferencedSOPClassUID == Comprehensive3DSRStorage
+    assert "PredecessorDocumentsSequence" not in build()
+
+
+def test_another_prior_or_predecessor_makes_another_report_on_the_same_segmentation() -> None:
+    analysis, context = phantom_analysis(PHANTOM), context_of(PHANTOM)
+    contexts = [
+        context,
+        dataclasses.replace(context, prior=PriorMeasurement(90.0, date(2025, 3, 4))),
+        dataclasses.replace(context, predecessor=PredecessorReport("1.2", "1.2.3", "1.2.3.4")),
+    ]
+    reports = [sr.build(analysis, one) for one in contexts]
+    assert len({report.SOPInstanceUID for report in reports}) == 3
+    assert len({report.SeriesInstanceUID for report in reports}) == 3
+    assert len({seg.build(analysis, one).SOPInstanceUID for one in contexts}) == 1
