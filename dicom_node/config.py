@@ -1,6 +1,7 @@
 """The settings of a node: frozen, from one TOML file, an unknown key is an error."""
 
 import tomllib
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
@@ -25,6 +26,7 @@ AETitle = Annotated[
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+ObjectName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class _Section(BaseModel):
@@ -77,17 +79,45 @@ class SourceSettings(_Section):
         return host
 
 
+class WebSettings(_Section):
+    """A PACS that is reached over DICOMweb (PS3.18)."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
+    """Root of the services, such as https://pacs/dicom-web."""
+    user: str | None = None
+    """For basic authentication, with `secret_file`."""
+    secret_file: Path | None = None
+    """File with the password of `user`; without `user`, with a bearer token."""
+    ca_file: Path | None = None
+    """Certificates that the server's must stem from; the system's when absent."""
+
+
 class DestinationSettings(_Section):
-    """A PACS that gets the results."""
+    """A PACS that gets the results, by C-STORE or, when `web` is given, by STOW-RS."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
     """Short name for the ledger and the command line."""
-    ae_title: AETitle
+    ae_title: AETitle = ""
     """Called AE title."""
-    host: str
+    host: str = ""
     """Host name or address."""
-    port: Annotated[int, Field(ge=1, le=65535)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 0
     """TCP port."""
+    web: WebSettings | None = None
+    """Takes the place of AE title, host and port."""
+    objects: tuple[ObjectName, ...] = ("seg", "sr", "key_image")
+    """Result objects that it gets."""
+    instead: Mapping[ObjectName, ObjectName] = Field(default_factory=dict)
+    """What it gets instead of an object that it refused."""
+
+    @model_validator(mode="after")
+    def _has_an_address(self) -> Self:
+        dimse = bool(self.ae_title and self.host and self.port)
+        if dimse == (self.web is not None) or (self.web and (self.ae_title or self.host)):
+            raise ValueError(
+                f"destination {self.name} needs ae_title, host and port, or web, and not both"
+            )
+        return self
 
 
 class DeliverySettings(_Section):

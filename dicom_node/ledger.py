@@ -229,7 +229,7 @@ class Ledger:
     ) -> None:
         """Note which results have to go where.
 
-        Repeating it changes nothing for what is under way or accepted; what was dead or
+        Repeating it changes nothing for what is under way or accepted; what was dead, refused or
         superseded is queued again.
 
         Parameters
@@ -322,6 +322,46 @@ class Ledger:
             "detail": detail,
         }
         self._database.write(lambda connection: settle_delivery(connection, delivery, outcome, at))
+
+    def record_refusal(
+        self,
+        delivery: Delivery,
+        at: datetime,
+        *,
+        status: int | None,
+        detail: str,
+        instead: ResultFile | None,
+    ) -> None:
+        """Record that a destination does not take an object, and queue another one in its place.
+
+        Parameters
+        ----------
+        delivery : Delivery
+        at : datetime
+        status : int or None
+        detail : str
+        instead : ResultFile or None
+        """
+        outcome = {
+            "state": DeliveryState.REFUSED.value,
+            "next_attempt_at": at,
+            "status": status,
+            "detail": detail,
+        }
+
+        def settle(connection: Connection) -> None:
+            settle_delivery(connection, delivery, outcome, at)
+            if instead is not None:
+                fresh = new_delivery(
+                    instead,
+                    delivery.destination,
+                    delivery.series_instance_uid,
+                    delivery.revision,
+                    at,
+                )
+                queue_delivery(connection, fresh)
+
+        self._database.write(settle)
 
     def _series_where(self, *conditions: ColumnElement[bool]) -> tuple[SeriesRecord, ...]:
         query = select(SERIES).where(*conditions).order_by(SERIES.c.last_received_at)

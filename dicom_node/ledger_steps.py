@@ -30,6 +30,7 @@ from dicom_node.schema import DELIVERY, HISTORY, INSTANCE, SERIES, to_delivery, 
 
 _ARRIVALS: Final = (SeriesEvent.INSTANCE_STORED, SeriesEvent.CONFLICT_FOUND)
 _WORKING: Final = (SeriesState.QUEUED, SeriesState.ANALYZING)
+_OVER: Final = (DeliveryState.DEAD, DeliveryState.REFUSED, DeliveryState.SUPERSEDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +155,12 @@ def new_delivery(
 
 
 def queue_delivery(connection: Connection, delivery: Delivery) -> None:
-    """Insert a delivery; what was dead or superseded is queued again, the rest left alone."""
+    """Insert a delivery; what came to nothing is queued again, the rest left alone."""
     key = _delivery_key(delivery)
     row = connection.execute(select(DELIVERY).where(key).with_for_update()).one_or_none()
     if row is None:
         connection.execute(insert(DELIVERY).values(**_delivery_values(delivery)))
-    elif row.state in {DeliveryState.DEAD, DeliveryState.SUPERSEDED}:
+    elif row.state in _OVER:
         connection.execute(update(DELIVERY).where(key).values(**_delivery_values(delivery)))
     else:
         # The same bytes for a newer revision; an accepted object need not go out again.

@@ -5,21 +5,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
+from typing import Final
 
 import structlog
 
-from dicom_node.config import DeliverySettings, NodeSettings
-from dicom_node.errors import PeerError
+from dicom_node.config import DeliverySettings, DestinationSettings, NodeSettings
+from dicom_node.errors import PeerError, SettingsError
 from dicom_node.ledger import Ledger
+from dicom_node.outcomes import Outcome
+from dicom_node.profiles import object_name, substitute
 from dicom_node.records import (
     Delivery,
     DeliveryState,
     Reason,
+    ResultFile,
     SeriesEvent,
+    SeriesRecord,
     SeriesState,
 )
 from dicom_node.sender import Answer, OutgoingFile, Peer, Problem, store
 from dicom_node.spool import Spool
+from dicom_node.stow import store_over_web
 
 logger = structlog.get_logger(__name__)
 
@@ -27,16 +33,27 @@ Store = Callable[[Sequence[OutgoingFile]], Sequence[Answer]]
 """One association with the destination; raises ``PeerError`` when there is none."""
 
 ABANDONED = "DELIVERY_ABANDONED"
+REFUSED = "OBJECT_REFUSED"
 _LEASE_MARGIN_S = 30.0
 _DELIVERABLE = frozenset({SeriesState.ANALYZED, SeriesState.DELIVERING})
 
 
 class Verdict(Enum):
-    """What a C-STORE status means for a delivery."""
+    """What an answer means for a delivery."""
 
     ACCEPTED = "accepted"
     RETRY = "retry"
+    REFUSED = "refused"
     DEAD = "dead"
+
+
+_VERDICTS: Final = {
+    Problem.NO_ANSWER: Verdict.RETRY,
+    Problem.CONTEXT_REJECTED: Verdict.REFUSED,
+    Problem.HTTP_REFUSED: Verdict.REFUSED,
+    Problem.FILE_UNREADABLE: Verdict.DEAD,
+    Problem.UNKNOWN_DESTINATION: Verdict.DEAD,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +65,14 @@ class Outbox:
     ledger : Ledger
     spool : Spool
     settings : DeliverySettings
+    destinations : sequence of DestinationSettings
+        What they get instead of an object that they refuse.
     """
 
     ledger: Ledger
     spool: Spool
     settings: DeliverySettings
+    destinations: Sequence[DestinationSettings] = ()
 
     def deliver(
         self, series_instance_uid: str, destination: str, send: Store, now: datetime
@@ -81,7 +101,7 @@ class Outbox:
         files = [self._outgoing(delivery) for delivery in claimed]
         try:
             answers = list(send(files))
-        except PeerError as error:
+        except (PeerError, SettingsError) as error:
             answers = [
                 Answer(file.sop_instance_uid, None, Problem.NO_ANSWER, str(error)) for file in files
             ]
@@ -102,16 +122,28 @@ class Outbox:
         states = {delivery.state for delivery in deliveries}
         if DeliveryState.QUEUED in states:
             return
-        if DeliveryState.DEAD not in states:
+        if DeliveryState.DEAD in states:
+            self._abandon(record, DeliveryState.DEAD, deliveries, now)
+        elif DeliveryState.REFUSED not in states:
             self.ledger.advance(series_instance_uid, SeriesEvent.ALL_DELIVERED, now)
-            return
-        dead = next(d for d in deliveries if d.state is DeliveryState.DEAD)
-        message = f"{dead.destination} did not take {dead.result.sop_instance_uid}: {dead.detail}"
+        elif got_nothing(deliveries):
+            self._abandon(record, DeliveryState.REFUSED, deliveries, now)
+        else:
+            reason = Reason(REFUSED, _what(DeliveryState.REFUSED, deliveries))
+            self.ledger.advance(series_instance_uid, SeriesEvent.SOME_REFUSED, now, reason=reason)
+
+    def _abandon(
+        self,
+        record: SeriesRecord,
+        state: DeliveryState,
+        deliveries: Sequence[Delivery],
+        now: datetime,
+    ) -> None:
         self.ledger.advance(
-            series_instance_uid,
+            record.series_instance_uid,
             SeriesEvent.DELIVERY_ABANDONED,
             now,
-            reason=Reason(ABANDONED, message),
+            reason=Reason(ABANDONED, _what(state, deliveries)),
         )
 
     def _start(self, series_instance_uid: str, now: datetime) -> None:
@@ -129,9 +161,14 @@ class Outbox:
 
     def _record(self, delivery: Delivery, answer: Answer, now: datetime) -> None:
         state, due, detail = self._next(delivery, answer, now)
-        self.ledger.record_delivery(
-            delivery, state, now, next_attempt_at=due, status=answer.status, detail=detail
-        )
+        if state is DeliveryState.REFUSED:
+            self.ledger.record_refusal(
+                delivery, now, status=answer.status, detail=detail, instead=self._instead(delivery)
+            )
+        else:
+            self.ledger.record_delivery(
+                delivery, state, now, next_attempt_at=due, status=answer.status, detail=detail
+            )
         logger.info(
             "delivery tried",
             series=delivery.series_instance_uid,
@@ -141,14 +178,20 @@ class Outbox:
             detail=detail,
         )
 
+    def _instead(self, delivery: Delivery) -> ResultFile | None:
+        content = self.spool.read_outcome(delivery.series_instance_uid, delivery.revision)
+        results = () if content is None else Outcome.from_json(content).results
+        for destination in self.destinations:
+            if destination.name == delivery.destination:
+                return substitute(delivery.result, results, destination)
+        return None
+
     def _next(
         self, delivery: Delivery, answer: Answer, now: datetime
     ) -> tuple[DeliveryState, datetime, str]:
         verdict = verdict_on(answer)
-        if verdict is Verdict.ACCEPTED:
-            return DeliveryState.ACCEPTED, now, answer.detail
-        if verdict is Verdict.DEAD:
-            return DeliveryState.DEAD, now, answer.detail
+        if verdict is not Verdict.RETRY:
+            return DeliveryState(verdict.value), now, answer.detail
         age_s = (now - delivery.queued_at).total_seconds()
         if age_s >= self.settings.give_up_after_s:
             hours = age_s / 3600
@@ -163,22 +206,30 @@ def verdict_on(answer: Answer) -> Verdict:
 
     Success, every warning and "duplicate SOP instance" (0111) mean that the object is there.
     Out of resources (A7xx) and silence pass; what a peer does not understand, does not support
-    or does not allow (A9xx, Cxxx, 0122, 0124, rejected context) stays wrong for ever.
+    or does not allow (A9xx, Cxxx, 0122, 0124, rejected context) it refuses for ever.
 
     References
     ----------
-    DICOM PS3.4 table B.2-1; PS3.7 annex C.
+    DICOM PS3.4 table B.2-1; PS3.7 annex C; PS3.18 table I.2-2.
     """
-    if answer.problem is Problem.NO_ANSWER:
-        return Verdict.RETRY
-    if answer.status is None:
+    if answer.problem is not None:
+        return _VERDICTS[answer.problem]
+    status = answer.status
+    if status is None:
         return Verdict.DEAD
-    if answer.status in {0x0000, 0x0001, 0x0107, 0x0111, 0x0116} or answer.status >> 12 == 0xB:
+    if status in {0x0000, 0x0001, 0x0107, 0x0111, 0x0116} or status >> 12 == 0xB:
         return Verdict.ACCEPTED
     # 0110 processing failure and 0210..0213 describe the moment, not the object.
-    if answer.status >> 8 == 0xA7 or answer.status in {0x0110, 0x0210, 0x0213}:
+    if status >> 8 == 0xA7 or status in {0x0110, 0x0210, 0x0213}:
         return Verdict.RETRY
-    return Verdict.DEAD
+    return Verdict.REFUSED
+
+
+def got_nothing(deliveries: Sequence[Delivery]) -> bool:
+    """Whether some destination refused an object and has no other of the same series."""
+    refused = {d.destination for d in deliveries if d.state is DeliveryState.REFUSED}
+    served = {d.destination for d in deliveries if d.state is DeliveryState.ACCEPTED}
+    return not refused <= served
 
 
 def waiting_time_s(failures: int, settings: DeliverySettings) -> float:
@@ -191,14 +242,27 @@ def store_at(destination: str, settings: NodeSettings) -> Store:
     """Return the way to store at a destination; one that was removed takes nothing, for ever."""
     for candidate in settings.destinations:
         if candidate.name == destination:
-            peer = Peer(candidate.ae_title, candidate.host, candidate.port)
-            return partial(
-                store,
-                peer,
-                calling_ae_title=settings.listener.ae_title,
-                timeout_s=settings.delivery.timeout_s,
-            )
+            return _store_by_protocol(candidate, settings)
     return partial(_refuse_all, destination)
+
+
+def _store_by_protocol(destination: DestinationSettings, settings: NodeSettings) -> Store:
+    timeout_s = settings.delivery.timeout_s
+    if destination.web is not None:
+        return partial(store_over_web, destination.web, timeout_s=timeout_s)
+    return partial(
+        store,
+        Peer(destination.ae_title, destination.host, destination.port),
+        calling_ae_title=settings.listener.ae_title,
+        timeout_s=timeout_s,
+    )
+
+
+def _what(state: DeliveryState, deliveries: Sequence[Delivery]) -> str:
+    one = next(delivery for delivery in deliveries if delivery.state is state)
+    others = sum(delivery.state is state for delivery in deliveries) - 1
+    more = f", nor {others} more" if others else ""
+    return f"{one.destination} did not take {object_name(one.result)}{more}: {one.detail}"
 
 
 def _refuse_all(destination: str, files: Sequence[OutgoingFile]) -> tuple[Answer, ...]:

@@ -63,6 +63,7 @@ class SeriesState(StrEnum):
     ANALYZED = "analyzed"
     DELIVERING = "delivering"
     DELIVERED = "delivered"
+    PARTLY_DELIVERED = "partly_delivered"
     SKIPPED = "skipped"
     QUARANTINED = "quarantined"
     FAILED = "failed"
@@ -84,6 +85,7 @@ class SeriesEvent(StrEnum):
     NOT_MEASURABLE = "not_measurable"
     DELIVERY_STARTED = "delivery_started"
     ALL_DELIVERED = "all_delivered"
+    SOME_REFUSED = "some_refused"
     DELIVERY_ABANDONED = "delivery_abandoned"
     RETRY_REQUESTED = "retry_requested"
 
@@ -102,6 +104,7 @@ def _transitions() -> dict[tuple[SeriesState, SeriesEvent], SeriesState]:
         # A site without destinations keeps its results in the spool.
         (s.ANALYZED, e.ALL_DELIVERED): s.DELIVERED,
         (s.DELIVERING, e.ALL_DELIVERED): s.DELIVERED,
+        (s.DELIVERING, e.SOME_REFUSED): s.PARTLY_DELIVERED,
         (s.DELIVERING, e.DELIVERY_ABANDONED): s.FAILED,
     }
     for working in (s.QUEUED, s.ANALYZING):
@@ -115,7 +118,7 @@ def _transitions() -> dict[tuple[SeriesState, SeriesEvent], SeriesState]:
         # Late images start a new revision; what is quarantined waits for a person.
         table[state, e.INSTANCE_STORED] = s.QUARANTINED if state is s.QUARANTINED else s.RECEIVING
         table[state, e.CONFLICT_FOUND] = s.QUARANTINED
-    for ended in (s.SKIPPED, s.QUARANTINED, s.FAILED, s.DELIVERED):
+    for ended in (s.SKIPPED, s.QUARANTINED, s.FAILED, s.DELIVERED, s.PARTLY_DELIVERED):
         table[ended, e.RETRY_REQUESTED] = s.COMPLETE
     return table
 
@@ -207,6 +210,8 @@ class DeliveryState(StrEnum):
 
     QUEUED = "queued"
     ACCEPTED = "accepted"
+    REFUSED = "refused"
+    """The PACS does not take this object, now or later."""
     DEAD = "dead"
     SUPERSEDED = "superseded"
 

@@ -16,6 +16,7 @@ from dicom_node.records import Delivery, DeliveryState, HistoryEntry, SeriesStat
 
 _STYLES = {
     SeriesState.DELIVERED: "green",
+    SeriesState.PARTLY_DELIVERED: "yellow",
     SeriesState.FAILED: "red",
     SeriesState.QUARANTINED: "red",
     SeriesState.SKIPPED: "dim",
@@ -46,7 +47,7 @@ def print_overview(overview: Overview, *, as_json: bool) -> None:
     for record in overview.series:
         # Lines instead of a table: a UID that is cut or folded cannot be copied.
         line = Text(f"{_time(record.last_received_at)}  ")
-        line.append(f"{record.state.value:<12}", _STYLES.get(record.state, ""))
+        line.append(f"{record.state.value:<16} ", _STYLES.get(record.state, ""))
         line.append(f"{record.instance_count:>5} images from {record.source_ae_title:<16}  ")
         line.append(record.series_instance_uid)
         console.print(line)
@@ -92,7 +93,7 @@ def _measured(measurement: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _happened(entry: HistoryEntry) -> str:
     reason = f"  {entry.reason.message} [{entry.reason.code}]" if entry.reason else ""
-    return f"  {_time(entry.at)}  {entry.event:<20} {entry.state.value:<12}{reason}"
+    return f"  {_time(entry.at)}  {entry.event:<20} {entry.state.value:<16} {reason}"
 
 
 def _delivered(delivery: Delivery) -> str:

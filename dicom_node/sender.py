@@ -67,10 +67,11 @@ class OutgoingFile:
 
 
 class Problem(StrEnum):
-    """Why a file got no C-STORE status."""
+    """Why a file got no status."""
 
     NO_ANSWER = "no_answer"
     CONTEXT_REJECTED = "context_rejected"
+    HTTP_REFUSED = "http_refused"
     FILE_UNREADABLE = "file_unreadable"
     UNKNOWN_DESTINATION = "unknown_destination"
 
@@ -83,7 +84,7 @@ class Answer:
     ----------
     sop_instance_uid : str
     status : int or None
-        C-STORE status of PS3.4 B.2.3; ``None`` when there was none.
+        Of PS3.4 B.2.3, over DICOMweb too; ``None`` when there was none.
     problem : Problem or None
         Why there was none.
     detail : str

@@ -128,9 +128,8 @@ def _wait_for_associations(ae: AE) -> None:
 def _steward(
     settings: NodeSettings, ledger: Ledger, spool: Spool, dispatcher: Dispatcher
 ) -> Steward:
-    destinations = [destination.name for destination in settings.destinations]
     return Steward(
         Assembly(ledger, spool, dispatcher, lease_s=work_lease_s(settings)),
-        WorkLog(ledger, destinations, settings.worker.attempts),
-        Outbox(ledger, spool, settings.delivery),
+        WorkLog(ledger, settings.destinations, settings.worker.attempts),
+        Outbox(ledger, spool, settings.delivery, settings.destinations),
     )

@@ -161,8 +161,7 @@ def register_records(
     from dicom_node.worklog import WorkLog
 
     def work_log() -> WorkLog:
-        names = [destination.name for destination in settings.destinations]
-        return WorkLog(ledger(), names, settings.worker.attempts)
+        return WorkLog(ledger(), settings.destinations, settings.worker.attempts)
 
     @app.task(name=RECORD_STARTED, shared=False)
     def record_started(series_instance_uid: str, revision: int) -> None:
@@ -181,7 +180,7 @@ def register_records(
 
     @app.task(name=DELIVER, shared=False)
     def deliver(series_instance_uid: str, destination: str) -> None:
-        outbox = Outbox(ledger(), spool, settings.delivery)
+        outbox = Outbox(ledger(), spool, settings.delivery, settings.destinations)
         send = store_at(destination, settings)
         caught(lambda: outbox.deliver(series_instance_uid, destination, send, datetime.now(UTC)))
 

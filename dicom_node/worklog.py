@@ -7,9 +7,11 @@ from typing import Final
 
 import structlog
 
+from dicom_node.config import DestinationSettings
 from dicom_node.errors import IllegalTransitionError, StaleRevisionError
 from dicom_node.ledger import Ledger
 from dicom_node.outcomes import Outcome, OutcomeKind
+from dicom_node.profiles import wanted
 from dicom_node.records import Reason, SeriesEvent, SeriesRecord, SeriesState
 
 logger = structlog.get_logger(__name__)
@@ -31,14 +33,14 @@ class WorkLog:
     Parameters
     ----------
     ledger : Ledger
-    destinations : sequence of str
-        Names of the destinations that get the results.
+    destinations : sequence of DestinationSettings
+        Who gets the results, and which.
     attempts : int
         A series whose work was lost that often is quarantined.
     """
 
     ledger: Ledger
-    destinations: Sequence[str]
+    destinations: Sequence[DestinationSettings]
     attempts: int
 
     def started(
@@ -82,9 +84,11 @@ class WorkLog:
             logger.info("outcome of work that is over", series=series_instance_uid)
             return
         # Deliveries come first: after a crash in between the outcome is recorded again.
-        self.ledger.queue_deliveries(
-            series_instance_uid, revision, outcome.results, self.destinations, at
-        )
+        for destination in self.destinations:
+            results = wanted(outcome.results, destination)
+            self.ledger.queue_deliveries(
+                series_instance_uid, revision, results, [destination.name], at
+            )
         self.ledger.advance(
             series_instance_uid,
             EVENTS[outcome.kind],

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dicom_node.config import NodeSettings
+from dicom_node.config import DestinationSettings, NodeSettings
 from dicom_node.errors import BrokerError
 from dicom_node.ledger import Ledger
 from dicom_node.receiver import Receiver
@@ -58,6 +58,12 @@ def node_settings(folder: Path, **sections: Any) -> NodeSettings:
     storage = {"folder": folder, "free_space_watermark_mib": 0} | sections.pop("storage", {})
     listener = {"port": 0} | sections.pop("listener", {})
     return NodeSettings.model_validate({"storage": storage, "listener": listener} | sections)
+
+
+def destination(name: str = "pacs", **changes: Any) -> DestinationSettings:
+    """A PACS on loopback that is never called."""
+    address = {"ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+    return DestinationSettings.model_validate({"name": name, **address} | changes)
 
 
 def instance(number: int = 1, **changes: Any) -> ReceivedInstance:

@@ -45,6 +45,12 @@ def test_folder_is_relative_to_the_file(tmp_path: Path) -> None:
             '[[destinations]]\nname = "a"\nae_title = "A"\nhost = "h"\nport = 1\n' * 2,
             "the same name",
         ),
+        ('[[destinations]]\nname = "a"\nae_title = "A"\n', "destination a needs"),
+        (
+            '[[destinations]]\nname = "a"\nae_title = "A"\nhost = "h"\nport = 1\n'
+            'web = {url = "http://h/dicom-web"}\n',
+            "destination a needs",
+        ),
     ],
 )
 def test_fault_is_named(text: str, fault: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import DeliveryState, Reason, ResultFile, SeriesEvent, SeriesState
 from dicom_node.spool import Spool
 from dicom_node.worklog import WorkLog
-from tests.dicom_node.factories import ManualClock, RecordingDispatcher, instance
+from tests.dicom_node.factories import ManualClock, RecordingDispatcher, destination, instance
 
 UID = "1.2.3"
 LEASE_S = 100.0
@@ -48,7 +48,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     dispatcher = RecordingDispatcher()
     steward = Steward(
         Assembly(ledger, spool, dispatcher, LEASE_S),
-        WorkLog(ledger, ["pacs"], ATTEMPTS),
+        WorkLog(ledger, [destination("pacs")], ATTEMPTS),
         Outbox(ledger, spool, DeliverySettings()),
     )
     clock = ManualClock()

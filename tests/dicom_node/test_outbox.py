@@ -1,5 +1,5 @@
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,16 +11,17 @@ from dicom_node.config import CompletionSettings, DeliverySettings
 from dicom_node.errors import PeerError
 from dicom_node.ledger import Ledger
 from dicom_node.outbox import Outbox, Verdict, store_at, verdict_on, waiting_time_s
+from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import DeliveryState, ResultFile, SeriesEvent, SeriesState
 from dicom_node.sender import Answer, OutgoingFile, Problem
 from dicom_node.spool import Spool
-from tests.dicom_node.factories import ManualClock, instance, node_settings
+from tests.dicom_node.factories import ManualClock, destination, instance, node_settings
 
 UID = "1.2.3"
 SETTINGS = DeliverySettings(first_wait_s=30, longest_wait_s=200, give_up_after_s=3600)
 RESULTS = [
-    ResultFile(f"2.25.{n}", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path(f"{n}.dcm"))
-    for n in (1, 2)
+    ResultFile(f"2.25.{n}", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path(name))
+    for n, name in enumerate(("seg.dcm", "sr.dcm"), start=1)
 ]
 
 
@@ -118,10 +119,39 @@ def test_peer_that_stays_away_is_given_up(bench: Bench) -> None:
     assert "given up after 1.0 h and 1 attempts" in reason.message
 
 
-def test_refusal_fails_the_series_at_once(bench: Bench) -> None:
+def test_destination_that_refuses_one_object_is_partly_served(bench: Bench) -> None:
     bench.peer.statuses["2.25.1"] = 0xC000
+    assert bench.deliver() is SeriesState.PARTLY_DELIVERED
+    assert sorted(bench.states()) == [DeliveryState.ACCEPTED, DeliveryState.REFUSED]
+    reason = bench.ledger.series(UID).reason
+    assert reason is not None
+    assert reason.code == "OBJECT_REFUSED"
+    assert "pacs did not take seg: answered" in reason.message
+
+
+def test_destination_that_refuses_everything_fails_the_series(bench: Bench) -> None:
+    bench.peer.statuses |= {"2.25.1": 0xC000, "2.25.2": 0xA900}
     assert bench.deliver() is SeriesState.FAILED
-    assert sorted(bench.states()) == [DeliveryState.ACCEPTED, DeliveryState.DEAD]
+    assert bench.states() == [DeliveryState.REFUSED] * 2
+
+
+def test_other_destination_does_not_make_up_for_one_that_refused(bench: Bench) -> None:
+    bench.ledger.queue_deliveries(UID, 1, RESULTS[:1], ["other"], bench.clock.now)
+    bench.deliver()
+    bench.peer.statuses["2.25.1"] = 0xC000
+    assert bench.deliver(destination="other") is SeriesState.FAILED
+
+
+def test_simpler_object_goes_out_instead_of_a_refused_one(bench: Bench) -> None:
+    simpler = replace(RESULTS[0], sop_instance_uid="2.25.3", path=Path("rtstruct.dcm"))
+    outcome = Outcome(OutcomeKind.MEASURED, results=(*RESULTS, simpler))
+    bench.outbox.spool.put_outcome(UID, 1, outcome.to_json())
+    profile = destination("pacs", instead={"seg": "rtstruct"})
+    bench.outbox = replace(bench.outbox, destinations=(profile,))
+    bench.peer.statuses["2.25.1"] = 0xA900
+    assert bench.deliver() is SeriesState.DELIVERING
+    assert bench.deliver(after_s=1) is SeriesState.PARTLY_DELIVERED
+    assert bench.peer.sent == ["2.25.1", "2.25.2", "2.25.3"]
 
 
 def test_series_waits_for_every_destination(bench: Bench) -> None:
@@ -165,12 +195,12 @@ def test_destination_that_was_removed_takes_nothing_for_ever(bench: Bench, tmp_p
         (0xA700, Verdict.RETRY),
         (0xA7FF, Verdict.RETRY),
         (0x0110, Verdict.RETRY),
-        (0xA900, Verdict.DEAD),
-        (0xC000, Verdict.DEAD),
-        (0xCFFF, Verdict.DEAD),
-        (0x0122, Verdict.DEAD),
-        (0x0124, Verdict.DEAD),
-        (0x0117, Verdict.DEAD),
+        (0xA900, Verdict.REFUSED),
+        (0xC000, Verdict.REFUSED),
+        (0xCFFF, Verdict.REFUSED),
+        (0x0122, Verdict.REFUSED),
+        (0x0124, Verdict.REFUSED),
+        (0x0117, Verdict.REFUSED),
     ],
 )
 def test_status_is_judged_as_the_standard_says(status: int, verdict: Verdict) -> None:
@@ -181,7 +211,8 @@ def test_status_is_judged_as_the_standard_says(status: int, verdict: Verdict) ->
     ("problem", "verdict"),
     [
         (Problem.NO_ANSWER, Verdict.RETRY),
-        (Problem.CONTEXT_REJECTED, Verdict.DEAD),
+        (Problem.CONTEXT_REJECTED, Verdict.REFUSED),
+        (Problem.HTTP_REFUSED, Verdict.REFUSED),
         (Problem.FILE_UNREADABLE, Verdict.DEAD),
         (Problem.UNKNOWN_DESTINATION, Verdict.DEAD),
     ],

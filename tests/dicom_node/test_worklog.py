@@ -17,7 +17,7 @@ from dicom_node.records import (
     SeriesState,
 )
 from dicom_node.worklog import WorkLog
-from tests.dicom_node.factories import START, ManualClock, instance
+from tests.dicom_node.factories import START, ManualClock, destination, instance
 
 UID = "1.2.3"
 SEG = ResultFile("2.25.1", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path("seg.dcm"))
@@ -54,7 +54,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     ledger.record_instance(instance(), CompletionSettings())
     ledger.advance(UID, SeriesEvent.QUIET_PERIOD_OVER, START)
-    made = Bench(ledger, ManualClock(), WorkLog(ledger, ["pacs", "archive"], attempts=2))
+    made = Bench(
+        ledger,
+        ManualClock(),
+        WorkLog(ledger, [destination("pacs"), destination("archive")], attempts=2),
+    )
     made.send()
     yield made
     ledger.close()

@@ -1,0 +1,33 @@
+"""Say which result objects a destination gets, and what instead of one that it refused."""
+
+from collections.abc import Sequence
+
+from dicom_node.config import DestinationSettings
+from dicom_node.records import ResultFile
+
+
+def object_name(result: ResultFile) -> str:
+    """Name of a result object, as its builder and the settings call it."""
+    return result.path.stem
+
+
+def wanted(
+    results: Sequence[ResultFile], destination: DestinationSettings
+) -> tuple[ResultFile, ...]:
+    """Results that a destination gets, in the order of its settings."""
+    by_name = {object_name(result): result for result in results}
+    return tuple(by_name[name] for name in destination.objects if name in by_name)
+
+
+def substitute(
+    refused: ResultFile, results: Sequence[ResultFile], destination: DestinationSettings
+) -> ResultFile | None:
+    """Find what a destination gets instead of an object that it refused.
+
+    Returns
+    -------
+    ResultFile or None
+        ``None`` when the settings name nothing or it was not made of this series.
+    """
+    name = destination.instead.get(object_name(refused))
+    return next((result for result in results if object_name(result) == name), None)
