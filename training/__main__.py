@@ -2,6 +2,9 @@
 
 ::
 
+    python -m training import SOURCE --layout dicom --out DIR
+    python -m training check DIR
+    python -m training split DIR [--folds 10]
     python -m training pretrain RECIPE --data DIR --out RUN [--resume]
     python -m training finetune RECIPE --data DIR --out RUN [--hold-out PATIENT] [--resume]
                                 [--pretrained RUN]
@@ -28,6 +31,7 @@ import SimpleITK as sitk  # noqa: N813 - the name its manual uses
 import structlog
 import torch
 
+from training import data_commands
 from training.config import CASES_FOLDER, read_finetune_recipe, read_pretrain_recipe
 from training.crossvalidation import measure_folds, train_folds
 from training.data import read_labelled
@@ -52,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True)
+    data_commands.add_commands(commands)
     _add_pretrain(commands.add_parser("pretrain", help="train an encoder without labels"))
     _add_finetune(commands.add_parser("finetune", help="train a segmenter"))
     _add_crossvalidate(commands.add_parser("crossvalidate", help="train without each patient"))

@@ -12,6 +12,9 @@ A data folder holds images and label files, and a case list (TOML) names them. W
     images = "case_1/dicom"            # DICOM folder, DICOM file, NIfTI file or .npy of HU
     labels = "labels/case_1/labels.npz"
 
+``python -m training import`` writes such a folder with everything mapped into memory instead:
+images and labels are then ``.npy`` files with a ``.json`` beside them, see ``training.store``.
+
 ``labels.npz`` holds ``labels`` (uint8, slices x rows x columns: 0 background, 1 skeletal muscle,
 2 fat between muscles, 3 subcutaneous fat, 4 visceral fat, 5 bone with disc and canal, 6 other
 inside the cavity, 7 other outside), ``slice_index_from_inferior`` and ``confidence`` (0 to 1), one
@@ -42,6 +45,7 @@ from pipeline.preprocess import (
 )
 from pipeline.tissues import Compartment
 from pipeline.types import Acquisition, CTVolume, SliceSource
+from training import store
 from training.augment import Augmentation, change_hu, draw_warp
 
 MUSCLE_LABEL: Final = 1
@@ -112,9 +116,16 @@ def read_labelled(data_folder: Path, case_list: Path) -> list[LabelledSlice]:
     """
     slices: list[LabelledSlice] = []
     for case in tomllib.loads(case_list.read_text())["case"]:
-        stored = np.load(data_folder / case["labels"], allow_pickle=False)
-        volume = read_images(data_folder / case["images"], stored["pixel_spacing_mm"])
-        columns = (stored["slice_index_from_inferior"], stored["labels"], stored["confidence"])
+        path = data_folder / case["labels"]
+        if store.is_stored(path):
+            described = store.describe(path)
+            volume = read_images(data_folder / case["images"])
+            drawn = np.load(path, mmap_mode="r")
+            columns = (described["slices"], drawn, described["confidence"])
+        else:
+            stored = np.load(path, allow_pickle=False)
+            volume = read_images(data_folder / case["images"], stored["pixel_spacing_mm"])
+            columns = (stored["slice_index_from_inferior"], stored["labels"], stored["confidence"])
         slices += [
             LabelledSlice(
                 case["name"], case["patient"], volume, int(index), labels, float(confidence)
@@ -125,7 +136,7 @@ def read_labelled(data_folder: Path, case_list: Path) -> list[LabelledSlice]:
 
 
 def read_images(path: Path, pixel_spacing_mm: Sequence[float] = (1.0, 1.0)) -> CTVolume:
-    """Read a DICOM folder, a DICOM file, a NIfTI file or an ``.npy`` of HU.
+    """Read a DICOM folder, a DICOM file, a NIfTI file, an ``.npy`` of HU or a stored volume.
 
     Parameters
     ----------
@@ -133,6 +144,8 @@ def read_images(path: Path, pixel_spacing_mm: Sequence[float] = (1.0, 1.0)) -> C
     pixel_spacing_mm : sequence of two float
         For ``.npy``, which carries none.
     """
+    if store.is_stored(path):
+        return store.read_volume(path)
     if path.suffix == ".npy":
         hu = np.atleast_3d(np.load(path)).reshape(-1, *np.load(path).shape[-2:])
         image = sitk.GetImageFromArray(np.rint(hu).astype(np.int16))

@@ -1,0 +1,1 @@
+"""Brings images and labels of other people into a data folder that training reads."""
