@@ -9,6 +9,7 @@
     python -m training finetune RECIPE --data DIR --out RUN [--hold-out PATIENT] [--resume]
                                 [--pretrained RUN]
     python -m training crossvalidate RECIPE --data DIR --out FOLDS [--pretrained RUN] [--jobs 2]
+                                [--groups 3]
     python -m training evaluate FOLDS... --data DIR --out REPORT
     python -m training export RUN... --out MODEL --version 1 --threshold 0.45
     python -m training export RUN... --out MODEL --version 1 --evaluation REPORT --folds FOLDS
@@ -33,7 +34,7 @@ import torch
 
 from training import data_commands
 from training.config import CASES_FOLDER, read_finetune_recipe, read_pretrain_recipe
-from training.crossvalidation import measure_folds, train_folds
+from training.crossvalidation import group_patients, measure_folds, train_folds
 from training.data import read_labelled
 from training.export import ModelDescription, export
 from training.finetune import finetune
@@ -108,6 +109,9 @@ def _add_crossvalidate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pretrained", type=Path, metavar="RUN")
     parser.add_argument("--jobs", type=int, default=1, help="folds trained at a time")
+    parser.add_argument(
+        "--groups", type=int, default=10**6, help="so many folds; without it one for each patient"
+    )
     parser.set_defaults(run=_crossvalidate)
 
 
@@ -116,7 +120,7 @@ def _crossvalidate(parsed: argparse.Namespace) -> None:
     arguments = [str(parsed.recipe), "--data", str(parsed.data)]
     if parsed.pretrained:
         arguments += ["--pretrained", str(parsed.pretrained)]
-    train_folds(sorted({s.patient for s in slices}), arguments, parsed.out, parsed.jobs)
+    train_folds(group_patients(slices, parsed.groups), arguments, parsed.out, parsed.jobs)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

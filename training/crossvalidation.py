@@ -1,9 +1,10 @@
-"""Leave one patient out: a run for each patient, measured on the patient that it did not see."""
+"""Leave patients out: each is measured with the run that did not see any image of that patient."""
 
 import math
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from pipeline.interval import expected_error_cm2
 from pipeline.weights import LoadedModel, load_model
+from training import checkpoint
 from training.data import LabelledSlice
 from training.evaluate import SliceResult, measure_slice
 from training.export import ModelDescription, export
@@ -25,19 +27,20 @@ THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55)
 
 
 def train_folds(
-    patients: Sequence[str], arguments: Sequence[str], out: Path, jobs: int
+    groups: Sequence[Sequence[str]], arguments: Sequence[str], out: Path, jobs: int
 ) -> list[Path]:
-    """Run ``finetune`` once for each patient, each in a process of its own.
+    """Run ``finetune`` once for each group of patients, each in a process of its own.
 
     A fold that was interrupted goes on from its last checkpoint.
 
     Parameters
     ----------
-    patients : sequence of str
+    groups : sequence of sequence of str
+        Patients that one run leaves out; groups of one leave one patient out at a time.
     arguments : sequence of str
         Of ``python -m training finetune`` besides ``--hold-out``, ``--out`` and ``--resume``.
     out : Path
-        The run of each patient is a folder in it; its log lies beside.
+        The run of each group is a folder in it; its log lies beside.
     jobs : int
         Processes at a time.
 
@@ -53,17 +56,38 @@ def train_folds(
     """
     out.mkdir(parents=True, exist_ok=True)
 
-    def train(patient: str) -> Path:
-        run = out / patient
+    def train(group: Sequence[str]) -> Path:
+        run = out / "+".join(group)
         command = [sys.executable, "-m", "training", "finetune", *arguments]
-        command += ["--hold-out", patient, "--out", str(run), "--resume"]
-        with (out / f"{patient}.log").open("ab") as output:
+        command += [word for patient in group for word in ("--hold-out", patient)]
+        command += ["--out", str(run), "--resume"]
+        with (out / f"{run.name}.log").open("ab") as output:
             subprocess.run(command, check=True, stdout=output, stderr=output)  # noqa: S603 - ours
-        log.info("fold trained", held_out=patient)
+        log.info("fold trained", held_out=group)
         return run
 
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(train, patients))
+        return list(pool.map(train, groups))
+
+
+def group_patients(slices: Sequence[LabelledSlice], count: int) -> list[tuple[str, ...]]:
+    """Split patients into ``count`` groups, those with many slices apart from each other.
+
+    Parameters
+    ----------
+    slices : sequence of LabelledSlice
+    count : int
+        At most the number of patients; more is the same as that.
+
+    Returns
+    -------
+    list of tuple of str
+        Groups of at least one patient.
+    """
+    sizes = Counter(labelled.patient for labelled in slices)
+    ordered = sorted(sizes, key=lambda patient: (-sizes[patient], patient))
+    count = min(count, len(ordered))
+    return [tuple(sorted(ordered[start::count])) for start in range(count)]
 
 
 def measure_folds(
@@ -74,7 +98,7 @@ def measure_folds(
     Parameters
     ----------
     folder : Path
-        As ``train_folds`` leaves it; patients without a finished run are left out.
+        As ``train_folds`` leaves it; patients that no run left out are not measured.
     slices : sequence of LabelledSlice
     thresholds : sequence of float
 
@@ -84,18 +108,18 @@ def measure_folds(
         Threshold to the results of all slices.
     """
     results: dict[float, list[SliceResult]] = {threshold: [] for threshold in thresholds}
-    for patient in sorted({labelled.patient for labelled in slices}):
-        path = folder / patient / "checkpoint.pt"
-        if not path.exists():
-            log.warning("no run of this patient", patient=patient)
-            continue
+    for path in sorted(folder.glob("*/checkpoint.pt")):
+        held_out = checkpoint.load(path)["recipe"]["held_out"]
         model = _exported(path)
         for labelled in slices:
-            if labelled.patient == patient:
+            if labelled.patient in held_out:
                 rows = measure_slice(model, labelled, thresholds)
                 for threshold, row in zip(thresholds, rows, strict=True):
                     results[threshold].append(row)
-        log.info("fold measured", held_out=patient)
+        log.info("fold measured", held_out=held_out)
+    measured = {row.patient for row in results[thresholds[0]]}
+    for patient in sorted({labelled.patient for labelled in slices} - measured):
+        log.warning("no run left this patient out", patient=patient)
     return results
 
 

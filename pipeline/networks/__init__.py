@@ -8,6 +8,7 @@ from torch import nn
 from pipeline.errors import ModelError
 from pipeline.networks.level import LevelNet
 from pipeline.networks.smit import smit, smit_compact, smit_full, smit_test
+from pipeline.networks.unet import unet
 
 NETWORKS: Final[dict[str, Callable[..., nn.Module]]] = {
     "level": LevelNet,
@@ -15,6 +16,7 @@ NETWORKS: Final[dict[str, Callable[..., nn.Module]]] = {
     "smit_compact": smit_compact,
     "smit_full": smit_full,
     "smit_test": smit_test,
+    "unet": unet,
 }
 
 

@@ -194,7 +194,7 @@ def test_same_seed_gives_the_same_network() -> None:
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("unet", {}),
+        ("vnet", {}),
         ("smit_test", {"depth": 3}),
         ("smit_test", {"spatial_dims": 4}),
         ("smit_test", {"heads": [5, 5, 5, 5]}),

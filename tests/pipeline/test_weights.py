@@ -71,7 +71,7 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"network": {"name": "unet", "arguments": {}}},
+        {"network": {"name": "vnet", "arguments": {}}},
         {"network": {"name": "smit_test", "arguments": {"out_channels": 2}}},
         {"network": {"name": "smit_compact", "arguments": ARGUMENTS}},
         {"network": None},

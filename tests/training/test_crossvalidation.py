@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from training.config import FinetuneRecipe
 from training.crossvalidation import (
     choose_thresholds,
     conformal_scores,
+    group_patients,
     measure_folds,
     nested,
 )
@@ -50,3 +52,21 @@ def test_each_patient_is_measured_by_the_run_that_did_not_see_it(tmp_path: Path)
     results = measure_folds(tmp_path, slices, (0.4, 0.5))
     assert {row.patient for rows in results.values() for row in rows} == {"second"}
     assert [row.threshold for rows in results.values() for row in rows] == [0.4, 0.5]
+
+
+def test_groups_hold_every_patient_once_and_split_those_with_many_slices() -> None:
+    slices = labelled_phantoms()
+    many = [s for s in slices if s.patient == "first"] * 3
+    other = [replace(s, patient=name) for s in many[:2] for name in ("third", "fourth")]
+    groups = group_patients([*many, *slices, *other], 2)
+    assert sorted(patient for group in groups for patient in group) == [
+        "first",
+        "fourth",
+        "second",
+        "third",
+    ]
+    assert [len(group) for group in groups] == [2, 2]
+
+
+def test_groups_are_single_patients_when_there_are_not_more() -> None:
+    assert group_patients(labelled_phantoms(), 10**6) == [("first",), ("second",)]
