@@ -148,6 +148,17 @@ class WorkerSettings(_Section):
     """After this many lost attempts a series is quarantined."""
 
 
+class MeasurementSettings(_Section):
+    """What muscle is compared with; the profiles stand in `pipeline/cutoffs.toml`."""
+
+    cutoffs: str = "paper"
+    """Profile of the area or the index: `paper` (144 and 92 cm2), `derstine2018_sma`, ..."""
+    attenuation_cutoffs: str | None = None
+    """Profile of the mean attenuation, such as `derstine2018_attenuation`; none when absent."""
+    cutoff_file: Path | None = None
+    """A file of the site's own profiles, in the form of the shipped one."""
+
+
 class StorageSettings(_Section):
     """Where everything lies on disk."""
 
@@ -185,6 +196,7 @@ class NodeSettings(_Section):
     destinations: tuple[DestinationSettings, ...] = ()
     delivery: DeliverySettings = DeliverySettings()
     worker: WorkerSettings = WorkerSettings()
+    measurement: MeasurementSettings = MeasurementSettings()
     broker: BrokerSettings = BrokerSettings()
     log: LogSettings = LogSettings()
 

@@ -36,6 +36,7 @@ DISPOSITIONS: Final[dict[type[Exception], Disposition]] = {
     pipeline.SliceNotInSeriesError: Disposition.FAIL,
     pipeline.ImplausibleResultError: Disposition.FAIL,
     pipeline.ModelError: Disposition.FAIL,
+    pipeline.CutoffProfileError: Disposition.FAIL,
     node.SettingsError: Disposition.FAIL,
     node.IllegalTransitionError: Disposition.FAIL,
     node.StaleRevisionError: Disposition.FAIL,

@@ -9,12 +9,19 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from dicom_node import __version__
-from dicom_node.config import WorkerSettings
+from dicom_node.config import MeasurementSettings, WorkerSettings
 from dicom_node.errors import DeviceMemoryError
 from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import ResultFile
 from dicom_node.spool import Spool
-from pipeline.analyze import AnalysisRequest, Models, analyze_series, load_models
+from pipeline.analyze import (
+    AnalysisRequest,
+    Cutoffs,
+    Models,
+    analyze_series,
+    load_cutoffs,
+    load_models,
+)
 from pipeline.objects.measurement import measurement_json
 from pipeline.objects.part10 import read_files
 
@@ -27,22 +34,31 @@ class WorkerContext:
     ----------
     spool : Spool
     models : Models
+    cutoffs : Cutoffs
     """
 
     spool: Spool
     models: Models
+    cutoffs: Cutoffs
 
 
-def make_context(spool: Spool, settings: WorkerSettings) -> WorkerContext:
-    """Load the models, once for the life of a process.
+def make_context(
+    spool: Spool, settings: WorkerSettings, measurement: MeasurementSettings
+) -> WorkerContext:
+    """Load models and cut-offs, once for the life of a process.
 
     Raises
     ------
     ModelError
         A model folder cannot be used.
+    CutoffProfileError
+        A cut-off profile cannot be used.
     """
     models = load_models(settings.segmenter, settings.level_finder, settings.device)
-    return WorkerContext(spool, models)
+    cutoffs = load_cutoffs(
+        measurement.cutoffs, measurement.attenuation_cutoffs, measurement.cutoff_file
+    )
+    return WorkerContext(spool, models, cutoffs)
 
 
 def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> Outcome:
@@ -73,7 +89,9 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
     spool = context.spool
     work = spool.read_work(series_instance_uid, revision)
     datasets = read_files([spool.path(path) for path in work.paths])[series_instance_uid]
-    request = AnalysisRequest(content_datetime=work.queued_at, software_version=__version__)
+    request = AnalysisRequest(
+        content_datetime=work.queued_at, software_version=__version__, cutoffs=context.cutoffs
+    )
     with _memory_errors_named(series_instance_uid):
         analysis, objects = analyze_series(datasets, context.models, request)
     contents = {f"{name}.dcm": _encoded(dataset) for name, dataset in objects.items()}

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from pydicom import Dataset
 
-from pipeline.analyze import AnalysisRequest, Models, analyze_series, load_models
+from pipeline.analyze import AnalysisRequest, Models, analyze_series, load_cutoffs, load_models
+from pipeline.cutoffs import DEFAULT_PROFILE
 from pipeline.errors import PipelineError
 from pipeline.objects.choice import preferred_order
 from pipeline.objects.measurement import measurement_json, not_measured_json
@@ -39,6 +40,8 @@ class FolderRequest:
     slice_uid : str or None
         As in ``AnalysisRequest``.
     device : str
+    cutoffs, attenuation_cutoffs, cutoff_file : str, str or None, Path or None
+        As in ``pipeline.analyze.load_cutoffs``.
     """
 
     folder: Path
@@ -47,6 +50,9 @@ class FolderRequest:
     height_m: float | None = None
     slice_uid: str | None = None
     device: str = "auto"
+    cutoffs: str = DEFAULT_PROFILE
+    attenuation_cutoffs: str | None = None
+    cutoff_file: Path | None = None
 
 
 def analyze_folder(request: FolderRequest) -> dict[str, Any]:
@@ -98,6 +104,7 @@ def _measure(datasets: Sequence[Dataset], models: Models, request: FolderRequest
             sex=request.sex,
             height_m=request.height_m,
             slice_uid=request.slice_uid,
+            cutoffs=load_cutoffs(request.cutoffs, request.attenuation_cutoffs, request.cutoff_file),
         ),
     )
     for name, dataset in objects.items():
@@ -130,6 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--height-m", type=float)
     parser.add_argument("--slice-uid")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--cutoffs", default=DEFAULT_PROFILE, help="profile of area or index")
+    parser.add_argument("--attenuation-cutoffs", help="profile of the mean attenuation")
+    parser.add_argument("--cutoff-file", type=Path, help="a site's own profiles (TOML)")
     request = FolderRequest(**vars(parser.parse_args(arguments)))
     if not request.folder.exists():
         parser.error(f"{request.folder} does not exist")

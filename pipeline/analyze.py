@@ -1,13 +1,14 @@
 """The story of one series, from stored images to numbers and DICOM objects."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from pydicom import Dataset
 
 from pipeline.composition import measure
+from pipeline.cutoffs import DEFAULT_PROFILE, CutoffProfile, find_profile
 from pipeline.interval import interval_of
 from pipeline.level.base import LevelFinder
 from pipeline.level.given import GivenSlice
@@ -17,8 +18,8 @@ from pipeline.objects.eligibility import FEWEST_SLICES, check_eligibility
 from pipeline.objects.identity import ResultContext
 from pipeline.objects.results import RESULT_BUILDERS
 from pipeline.objects.subject import subject_remarks
-from pipeline.quality import check, require_plausible
-from pipeline.sarcopenia import assess
+from pipeline.quality import check, check_certainty, require_plausible
+from pipeline.sarcopenia import DENSITY_MEASURES, SIZE_MEASURES, assess, assess_attenuation
 from pipeline.segment import segment
 from pipeline.tissues import SKELETAL_MUSCLE
 from pipeline.types import Analysis, CTVolume, Sex, Subject
@@ -31,6 +32,43 @@ class Models:
 
     segmenter: LoadedModel
     level_finder: LevelFinder
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoffs:
+    """What a site compares with.
+
+    Parameters
+    ----------
+    size : CutoffProfile
+        Of the area or the index of skeletal muscle.
+    attenuation : CutoffProfile or None
+    """
+
+    size: CutoffProfile
+    attenuation: CutoffProfile | None = None
+
+
+def load_cutoffs(
+    size: str = DEFAULT_PROFILE, attenuation: str | None = None, own: Path | None = None
+) -> Cutoffs:
+    """Find the profiles of a site.
+
+    Parameters
+    ----------
+    size, attenuation : str, str or None
+        Names of profiles.
+    own : Path or None
+        The site's own file of profiles.
+
+    Raises
+    ------
+    CutoffProfileError
+    """
+    return Cutoffs(
+        find_profile(size, SIZE_MEASURES, own),
+        find_profile(attenuation, DENSITY_MEASURES, own) if attenuation else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +86,7 @@ class AnalysisRequest:
         Stated by a person; stronger than the header.
     slice_uid : str or None
         SOP Instance UID of the slice to measure instead of the one that would be found.
+    cutoffs : Cutoffs
     """
 
     content_datetime: datetime
@@ -55,6 +94,7 @@ class AnalysisRequest:
     sex: Sex | None = None
     height_m: float | None = None
     slice_uid: str | None = None
+    cutoffs: Cutoffs = field(default_factory=load_cutoffs)
 
 
 def load_models(segmenter: Path | None, level_finder: Path | None, device: str = "auto") -> Models:
@@ -102,7 +142,7 @@ def analyze_series(
     check_eligibility(datasets, fewest_slices=1 if chosen_by_hand else FEWEST_SLICES)
     volume = read_volume(datasets)
     subject = _subject(datasets, request)
-    analysis = _measure(volume, subject, models, request.slice_uid)
+    analysis = _measure(volume, subject, models, request)
     remarks = (*subject_remarks(datasets), *series_remarks(datasets, volume))
     analysis = replace(analysis, quality=(*analysis.quality, *remarks))
     context = ResultContext(tuple(datasets), request.content_datetime, request.software_version)
@@ -118,8 +158,10 @@ def _subject(datasets: Sequence[Dataset], request: AnalysisRequest) -> Subject:
     )
 
 
-def _measure(volume: CTVolume, subject: Subject, models: Models, slice_uid: str | None) -> Analysis:
-    finder = models.level_finder if slice_uid is None else GivenSlice(slice_uid)
+def _measure(
+    volume: CTVolume, subject: Subject, models: Models, request: AnalysisRequest
+) -> Analysis:
+    finder = GivenSlice(request.slice_uid) if request.slice_uid else models.level_finder
     level = finder.find(volume)
     segmentation = segment(models.segmenter, volume, level)
     composition = measure(
@@ -130,18 +172,31 @@ def _measure(volume: CTVolume, subject: Subject, models: Models, slice_uid: str 
         subject.height_m,
     )
     require_plausible(composition)
+    area_cm2 = composition.of(SKELETAL_MUSCLE).area_cm2
     interval = interval_of(
-        composition.of(SKELETAL_MUSCLE).area_cm2,
+        area_cm2,
         (segmentation.ensemble_spread_cm2, segmentation.level_spread_cm2),
         models.segmenter.calibration,
+        volume.acquisition,
     )
+    cutoffs = request.cutoffs
     return Analysis(
         volume=volume,
         subject=subject,
         mask=segmentation.mask,
         composition=composition,
         interval=interval,
-        assessment=assess(composition, subject, interval),
-        quality=check(volume, segmentation.mask, composition, subject, segmentation.measured_hu),
+        assessment=assess(composition, subject, interval, cutoffs.size),
+        quality=(
+            *check(volume, segmentation.mask, composition, subject, segmentation.measured_hu),
+            *check_certainty(
+                area_cm2, segmentation.ensemble_spread_cm2, segmentation.nearby_cm2, interval
+            ),
+        ),
         models=(models.segmenter.identity, *finder.models),
+        attenuation_assessment=(
+            assess_attenuation(composition, subject, volume.acquisition, cutoffs.attenuation)
+            if cutoffs.attenuation
+            else None
+        ),
     )

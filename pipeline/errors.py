@@ -19,6 +19,7 @@
     ├── LevelUncertainError         L3_UNCERTAIN
     ├── SliceNotInSeriesError       SLICE_NOT_IN_SERIES
     ├── ImplausibleResultError      RESULT_IMPLAUSIBLE
+    ├── CutoffProfileError          CUTOFFS_UNUSABLE
     └── ModelError                  MODEL_UNUSABLE
 
 Each leaf class has a stable ``code``. Messages quote numbers, UIDs and attribute names, never a
@@ -124,6 +125,12 @@ class ImplausibleResultError(PipelineError):
     """The mask or the numbers cannot be those of skeletal muscle at L3."""
 
     code = "RESULT_IMPLAUSIBLE"
+
+
+class CutoffProfileError(PipelineError):
+    """A cut-off profile does not exist or is malformed."""
+
+    code = "CUTOFFS_UNUSABLE"
 
 
 class ModelError(PipelineError):

@@ -1,9 +1,13 @@
 """Checks of a measurement: refuse what cannot be true, flag what weakens the number."""
 
+import re
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from pipeline.errors import ImplausibleResultError
 from pipeline.tissues import SKELETAL_MUSCLE, TISSUES
@@ -12,6 +16,7 @@ from pipeline.types import (
     AnatomicLevel,
     BodyComposition,
     CTVolume,
+    Interval,
     QualityFlag,
     Severity,
     Subject,
@@ -30,6 +35,22 @@ _LOW_CONFIDENCE: Final = 0.5
 _NOISE_HU: Final = 30.0
 _METAL_HU: Final = 2500
 _METAL_MM2: Final = 50.0
+# Fat under the skin is near -100 HU whatever the scanner: other values mean wrong units.
+_FAT_MEAN_HU: Final = (-130.0, -70.0)
+_ENOUGH_FAT_CM2: Final = 5.0
+_BODY_HU: Final = -300
+_BONE_HU: Final = 200
+_ARM_CM2: Final = 10.0
+_ARM_BONE_CM2: Final = 0.5
+_MOST_VARIATION: Final = 0.03  # SMAART-AI 2025: the spread of an ensemble goes with its error
+_MOST_ASYMMETRY: Final = 0.12
+_MOST_JUMP: Final = 0.10
+_PIECE_CM2: Final = 1.0
+_LEAST_IN_PIECES: Final = 0.85
+# Siemens B60 to B80 and Br/Bl/Bv 56 and up, and the names that others give to sharp kernels.
+_SHARP_KERNEL: Final = re.compile(
+    r"^(B[6-8]\d|B[a-z](5[6-9]|[6-8]\d)|.*(BONE|EDGE|LUNG|SHARP|DETAIL))", re.IGNORECASE
+)
 
 
 def require_plausible(composition: BodyComposition) -> None:
@@ -38,7 +59,8 @@ def require_plausible(composition: BodyComposition) -> None:
     Raises
     ------
     ImplausibleResultError
-        Area outside 30 to 350 cm² or mean attenuation outside -10 to 90 HU.
+        Area outside 30 to 350 cm², mean attenuation outside -10 to 90 HU, or fat under the skin
+        that is no fat: the images are not in Hounsfield units.
     """
     muscle = composition.of(SKELETAL_MUSCLE)
     low, high = _PLAUSIBLE_AREA_CM2
@@ -81,9 +103,45 @@ def check(
     return (
         *_level_flags(composition.level),
         *_image_flags(labels, measured_hu, composition),
+        *_shape_flags(labels == _label(SKELETAL_MUSCLE), volume, composition.pixel_area_mm2),
         *_acquisition_flags(volume.acquisition),
         *_subject_flags(subject),
     )
+
+
+def check_certainty(
+    area_cm2: float,
+    ensemble_spread_cm2: float,
+    nearby_cm2: Sequence[float],
+    interval: Interval,
+) -> tuple[QualityFlag, ...]:
+    """Say how sure the model itself is.
+
+    Parameters
+    ----------
+    area_cm2 : float
+    ensemble_spread_cm2 : float
+        Standard deviation over the members of the ensemble and their mirrored views.
+    nearby_cm2 : sequence of float
+        Areas of neighbouring positions from the feet to the head, 5 mm apart or a slice.
+    interval : Interval
+    """
+    flags = []
+    variation = ensemble_spread_cm2 / max(area_cm2, 1.0)
+    if variation > _MOST_VARIATION:
+        flags.append(
+            _warn("SEGMENTATION_UNCERTAIN", f"Networks and views differ by {variation:.1%} (SD).")
+        )
+    jumps = [abs(b - a) / max(a, b, 1.0) for a, b in pairwise(nearby_cm2)]
+    if max(jumps, default=0.0) > _MOST_JUMP:
+        flags.append(
+            _warn("NEIGHBOURS_DIFFER", f"The area jumps by {max(jumps):.0%} between near slices.")
+        )
+    if interval.coverage is None:
+        flags.append(
+            _inform("UNCALIBRATED", "The interval has a customary width; no errors calibrate it.")
+        )
+    return tuple(flags)
 
 
 def _warn(code: str, message: str) -> QualityFlag:
@@ -95,11 +153,21 @@ def _inform(code: str, message: str) -> QualityFlag:
 
 
 def _level_flags(level: AnatomicLevel) -> list[QualityFlag]:
+    flags = []
     if level.confidence < _LOW_CONFIDENCE:
-        return [
+        flags.append(
             _warn("LEVEL_UNCERTAIN", f"L3 was found with a confidence of {level.confidence:.2f}.")
-        ]
-    return []
+        )
+    if level.variant_suspected:
+        flags.append(
+            _warn(
+                "VARIANT_SUSPECTED",
+                "The number of lumbar vertebrae between ribs and sacrum does not seem to be five.",
+            )
+        )
+    if level.extent is None:
+        flags.append(_inform("LEVEL_GIVEN", "A person chose the slice."))
+    return flags
 
 
 def _image_flags(
@@ -109,18 +177,74 @@ def _image_flags(
     muscle = labels == _label(SKELETAL_MUSCLE)
     if _touches_edge_of_reconstruction(muscle, hu):
         flags.append(_warn("FOV_TRUNCATED", "Muscle reaches the edge of the field of view."))
+    elif _touches_edge_of_reconstruction(_body(hu), hu):
+        flags.append(_inform("FOV_SKIN_CUT", "The field of view cuts the skin; fat is missing."))
+    if _has_arm(hu, composition.pixel_area_mm2):
+        flags.append(_warn("ARMS_IN_FIELD", "An arm lies in the field; streaks may cross muscle."))
     metal_mm2 = np.count_nonzero(hu > _METAL_HU) * composition.pixel_area_mm2
     if metal_mm2 > _METAL_MM2:
         flags.append(_warn("METAL", f"{metal_mm2 / 100:.1f} cm2 of the slice is metal."))
-    fat_sd_hu = composition.of("subcutaneous_fat").sd_hu
-    if fat_sd_hu is not None and fat_sd_hu > _NOISE_HU:
-        flags.append(
-            _warn(
-                "NOISE_HIGH",
-                f"Subcutaneous fat varies by {fat_sd_hu:.0f} HU (SD), a sign of noise.",
-            )
-        )
+    fat = composition.of("subcutaneous_fat")
+    if fat.sd_hu is not None and fat.sd_hu > _NOISE_HU:
+        message = f"Subcutaneous fat varies by {fat.sd_hu:.0f} HU (SD), a sign of noise."
+        flags.append(_warn("NOISE_HIGH", message))
+    low, high = _FAT_MEAN_HU
+    enough = fat.area_cm2 > _ENOUGH_FAT_CM2
+    if enough and fat.mean_hu is not None and not low <= fat.mean_hu <= high:
+        message = f"Subcutaneous fat has {fat.mean_hu:.0f} HU: the units may be wrong."
+        flags.append(_warn("HU_SUSPECT", message))
     return flags
+
+
+def _shape_flags(
+    muscle: NDArray[np.bool_], volume: CTVolume, pixel_area_mm2: float
+) -> list[QualityFlag]:
+    if not muscle.any():
+        return []
+    flags = []
+    asymmetry = _asymmetry(muscle, volume)
+    if asymmetry > _MOST_ASYMMETRY:
+        flags.append(_warn("ASYMMETRY", f"One side holds {asymmetry:.0%} more muscle."))
+    pieces, count = ndimage.label(muscle)
+    sizes_cm2 = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * pixel_area_mm2 / 100
+    share = float(sizes_cm2[sizes_cm2 >= _PIECE_CM2].sum() / sizes_cm2.sum())
+    if share < _LEAST_IN_PIECES:
+        message = f"Only {share:.0%} of the muscle lies in pieces of 1 cm2 and more."
+        flags.append(_warn("SCATTERED", message))
+    return flags
+
+
+def _asymmetry(muscle: NDArray[np.bool_], volume: CTVolume) -> float:
+    """Difference of the muscle on both sides of the body's middle, as a share of the larger."""
+    places = np.argwhere(muscle)
+    x_mm = places @ volume.affine[0, 1:3]
+    # Half of the muscle lies on either side of the median: the middle of the extreme points is
+    # independent of how much muscle there is.
+    middle_mm = (np.percentile(x_mm, 1) + np.percentile(x_mm, 99)) / 2
+    sides = (int((x_mm > middle_mm).sum()), int((x_mm < middle_mm).sum()))
+    return 1 - min(sides) / max(*sides, 1)
+
+
+def _body(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Find the largest piece that is denser than air."""
+    pieces, count = ndimage.label(hu > _BODY_HU)
+    if count == 0:
+        return np.zeros(hu.shape, dtype=np.bool_)
+    largest: NDArray[np.bool_] = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    return largest
+
+
+def _has_arm(hu: NDArray[np.int16], pixel_area_mm2: float) -> bool:
+    """Whether a piece beside the body has the size of an arm, with a bone in soft tissue."""
+    pieces, count = ndimage.label((hu > _BODY_HU) & ~_body(hu))
+    if count == 0:
+        return False
+    per_piece = np.arange(1, count + 1)
+    sizes = ndimage.sum_labels(pieces > 0, pieces, per_piece) * pixel_area_mm2 / 100
+    bones = ndimage.sum_labels(hu > _BONE_HU, pieces, per_piece) * pixel_area_mm2 / 100
+    soft = ndimage.sum_labels((hu > -190) & (hu <= 150), pieces, per_piece) * pixel_area_mm2 / 100
+    arms = (sizes > _ARM_CM2) & (bones > _ARM_BONE_CM2) & (soft > 0.6 * sizes)
+    return bool(arms.any())
 
 
 def _label(tissue_name: str) -> int:
@@ -149,6 +273,9 @@ def _acquisition_flags(acquisition: Acquisition) -> list[QualityFlag]:
     tilt_deg = acquisition.gantry_tilt_deg
     if tilt_deg is not None and abs(tilt_deg) > _TILT_DEG:
         flags.append(_warn("GANTRY_TILT", f"The slices are tilted by {tilt_deg:.1f} degrees."))
+    if _SHARP_KERNEL.match(acquisition.convolution_kernel):
+        message = f"The kernel {acquisition.convolution_kernel[:16]} is a sharp one."
+        flags.append(_inform("KERNEL_SHARP", message))
     if acquisition.contrast_agent:
         flags.append(
             _inform("CONTRAST", "Contrast agent was given; the cut-offs are from unenhanced CT.")

@@ -34,17 +34,23 @@ class Segmentation:
     ensemble_spread_cm2 : float
         Standard deviation of the skeletal muscle area over the members of the ensemble and their
         mirrored views.
-    level_spread_cm2 : float
-        The same over slices within 10 mm; 0 when a person chose the slice.
+    nearby_cm2 : tuple of float
+        The same area on slices within 10 mm, from the feet to the head, the slice itself among
+        them; empty when a person chose the slice.
     """
 
     mask: TissueMask
     measured_hu: NDArray[np.int16]
     ensemble_spread_cm2: float
-    level_spread_cm2: float
+    nearby_cm2: tuple[float, ...]
 
     def __post_init__(self) -> None:
         self.measured_hu.setflags(write=False)
+
+    @property
+    def level_spread_cm2(self) -> float:
+        """Standard deviation of the area over the slices that may be the middle of L3."""
+        return float(np.std(self.nearby_cm2)) if self.nearby_cm2 else 0.0
 
 
 def segment(model: LoadedModel, volume: CTVolume, level: AnatomicLevel) -> Segmentation:
@@ -73,7 +79,7 @@ def segment(model: LoadedModel, volume: CTVolume, level: AnatomicLevel) -> Segme
         TissueMask(labels[None], level.slice_index),
         hu,
         float(np.std(areas_cm2)),
-        _level_spread_cm2(model, volume, level),
+        _nearby_cm2(model, volume, level),
     )
 
 
@@ -93,10 +99,10 @@ def native_views(
     ]
 
 
-def _level_spread_cm2(model: LoadedModel, volume: CTVolume, level: AnatomicLevel) -> float:
-    """Variation of the area close to the slice; one member is enough to see it."""
+def _nearby_cm2(model: LoadedModel, volume: CTVolume, level: AnatomicLevel) -> tuple[float, ...]:
+    """Areas close to the slice; one member is enough to see how they vary."""
     if level.extent is None:
-        return 0.0
+        return ()
     offsets = [0, *(round(mm / volume.slice_spacing_mm) for mm in _LEVEL_OFFSETS_MM)]
     last = volume.hu.shape[0] - 1
     areas_cm2 = []
@@ -105,7 +111,7 @@ def _level_spread_cm2(model: LoadedModel, volume: CTVolume, level: AnatomicLevel
         views = native_views(model, network_input, model.networks[:1])
         mean = np.mean(views, axis=0)
         areas_cm2.append(_muscle_cm2(model, volume, mean, network_input.native_hu))
-    return float(np.std(areas_cm2))
+    return tuple(areas_cm2)
 
 
 def _muscle_cm2(

@@ -149,6 +149,8 @@ class AnatomicLevel:
         First and last slice of the vertebra, inclusive, when known.
     evidence : tuple[str, ...]
         Sentences that say what the choice rests on.
+    variant_suspected : bool
+        The lumbar vertebrae do not seem to be five, so that the count may be wrong.
     """
 
     name: str
@@ -156,6 +158,7 @@ class AnatomicLevel:
     confidence: float
     extent: tuple[int, int] | None = None
     evidence: tuple[str, ...] = ()
+    variant_suspected: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,15 +226,26 @@ class BodyComposition:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where the true area lies with probability ``coverage`` (0 to 1)."""
+    """Where the true area is expected to lie.
+
+    Parameters
+    ----------
+    lower_cm2, upper_cm2 : float
+    coverage : float or None
+        Probability (0 to 1) that a calibration allows to claim; ``None`` for an interval of a
+        customary width.
+    acquisition_cm2 : float
+        The part of the half width that stands for how the images were made.
+    """
 
     lower_cm2: float
     upper_cm2: float
-    coverage: float
+    coverage: float | None
+    acquisition_cm2: float = 0.0
 
 
 class Verdict(StrEnum):
-    """Comparison of an area with a cut-off; never a diagnosis."""
+    """Comparison of a value with a cut-off; never a diagnosis."""
 
     BELOW_CUTOFF = "below_cutoff"
     ABOVE_CUTOFF = "above_cutoff"
@@ -239,25 +253,62 @@ class Verdict(StrEnum):
     NOT_ASSESSED = "not_assessed"
 
 
+class Measure(StrEnum):
+    """What of skeletal muscle is compared with a cut-off."""
+
+    AREA = "area_cm2"
+    INDEX = "index_cm2_m2"
+    ATTENUATION = "attenuation_hu"
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoff:
+    """A number that a value was compared with.
+
+    Parameters
+    ----------
+    measure : Measure
+    value : float
+        A smaller value is below the cut-off; in the unit of the measure.
+    profile, citation, population : str
+        Name, source, and whom the number was derived from.
+    """
+
+    measure: Measure
+    value: float
+    profile: str
+    citation: str
+    population: str
+
+
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """A verdict on the skeletal muscle area.
+    """A verdict on skeletal muscle.
 
     Parameters
     ----------
     verdict : Verdict
-    cutoff_cm2 : float or None
+    cutoff : Cutoff or None
         ``None`` when no cut-off applies.
     reason : str
         One sentence: what was compared with what, or why nothing was.
-    citation : str
-        Where the cut-off comes from; empty without a cut-off.
     """
 
     verdict: Verdict
-    cutoff_cm2: float | None
+    cutoff: Cutoff | None
     reason: str
-    citation: str = ""
+
+    @property
+    def cutoff_cm2(self) -> float | None:
+        """The cut-off when it is one of the area."""
+        if self.cutoff is None or self.cutoff.measure is not Measure.AREA:
+            return None
+        return self.cutoff.value
+
+    @property
+    def citation(self) -> str:
+        """Where the cut-off comes from; empty without a cut-off."""
+        return "" if self.cutoff is None else self.cutoff.citation
 
 
 class Severity(StrEnum):
@@ -321,11 +372,13 @@ class Analysis:
     mask : TissueMask
     composition : BodyComposition
     interval : Interval or None
-        ``None`` when the model carries no calibration.
     assessment : Assessment
+        Of the size of the muscle.
     quality : tuple of QualityFlag
     models : tuple of ModelIdentity
         The segmenter first, then the finder of the level.
+    attenuation_assessment : Assessment or None
+        Of the density of the muscle; ``None`` when the site asked for none.
     """
 
     volume: CTVolume
@@ -336,3 +389,4 @@ class Analysis:
     assessment: Assessment
     quality: tuple[QualityFlag, ...]
     models: tuple[ModelIdentity, ...]
+    attenuation_assessment: Assessment | None = None

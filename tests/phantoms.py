@@ -25,7 +25,9 @@ from pipeline.types import (
     Assessment,
     BodyComposition,
     CTVolume,
+    Cutoff,
     Interval,
+    Measure,
     ModelIdentity,
     QualityFlag,
     Severity,
@@ -336,7 +338,9 @@ def phantom_analysis(phantom: TorsoPhantom, level_index: int | None = None) -> A
         ),
         interval=Interval(area_cm2 * 0.95, area_cm2 * 1.05, 0.9),
         assessment=Assessment(
-            Verdict.ABOVE_CUTOFF, 92.2, "The whole interval lies above the cut-off.", "A citation"
+            Verdict.ABOVE_CUTOFF,
+            Cutoff(Measure.AREA, 92.2, "derstine2018_sma", "A citation", "A population"),
+            "The whole interval lies above the cut-off.",
         ),
         quality=(QualityFlag("CONTRAST", Severity.INFO, "Contrast agent was given."),),
         models=(

@@ -7,7 +7,7 @@
     python -m training split DIR [--folds 10]
     python -m training pretrain RECIPE --data DIR --out RUN [--resume]
     python -m training finetune RECIPE --data DIR --out RUN [--hold-out PATIENT] [--resume]
-                                [--pretrained RUN]
+                                [--pretrained RUN] [--seed N]
     python -m training crossvalidate RECIPE --data DIR --out FOLDS [--pretrained RUN] [--jobs 2]
                                 [--groups 3]
     python -m training evaluate FOLDS... --data DIR --out REPORT
@@ -91,6 +91,7 @@ def _add_finetune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--pretrained", type=Path, metavar="RUN")
     parser.add_argument("--hold-out", action="append", default=[], metavar="PATIENT")
+    parser.add_argument("--seed", type=int, help="instead of the recipe's: another member")
     parser.add_argument("--resume", action="store_true")
     parser.set_defaults(run=_finetune)
 
@@ -99,6 +100,8 @@ def _finetune(parsed: argparse.Namespace) -> None:
     changes: dict[str, Any] = {"held_out": parsed.hold_out} if parsed.hold_out else {}
     if parsed.pretrained:
         changes["pretrained"] = str(parsed.pretrained / "checkpoint.pt")
+    if parsed.seed is not None:
+        changes["seed"] = parsed.seed
     recipe = read_finetune_recipe(parsed.recipe, changes)
     finetune(recipe, read_labelled(parsed.data, recipe.case_list), parsed.out, parsed.resume)
 

@@ -18,6 +18,7 @@ from pipeline.weights import MODELS_FOLDER, choose_device, load_networks, read_m
 
 L3_FINDER: Final = "l3_finder"
 L3_NUMBER: Final = 15
+LAST_RIB_NUMBER: Final = 12
 _NAMES: Final = (*(f"T{i}" for i in range(1, 13)), *(f"L{i}" for i in range(1, 6)), "S1", "S2")
 _FEWEST_VERTEBRAE: Final = 3
 _LEAST_CONFIDENCE: Final = 0.6
@@ -30,6 +31,11 @@ _LEAST_MARGIN_MM: Final = 6.0
 
 _BODY_SHARE: Final = 0.8
 """Height of a vertebral body with its end plates as a share of the distance of two centres."""
+
+
+_LUMBAR_VERTEBRAE: Final = 5
+_END_ROWS: Final = 10.0 / ROW_MM
+"""Nearer than this to T12 or S1 a body is that vertebra itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,6 +196,7 @@ def _level(reading: Reading, volume: CTVolume) -> AnatomicLevel:
         confidence=probability,
         extent=(int(first), int(last)),
         evidence=_evidence(reading, volume),
+        variant_suspected=_variant_suspected(reading),
     )
 
 
@@ -203,6 +210,18 @@ def _half_height_rows(reading: Reading, row: float) -> float:
     return _BODY_SHARE / 2 * float(np.mean(gaps or np.diff(reading.chain)))
 
 
+def _variant_suspected(reading: Reading) -> bool:
+    """Whether ribs and sacrum are seen and the bodies between them are not five."""
+    ends = []
+    for number in (S1_NUMBER, LAST_RIB_NUMBER):
+        row, probability = reading.positions.best_row(number, _NEAR_MM)
+        if probability < _COVERED:
+            return False
+        ends.append(row)
+    between = (reading.chain > ends[0] + _END_ROWS) & (reading.chain < ends[1] - _END_ROWS)
+    return int(np.count_nonzero(between)) != _LUMBAR_VERTEBRAE
+
+
 def _evidence(reading: Reading, volume: CTVolume) -> tuple[str, ...]:
     gaps_mm = np.diff(reading.chain) * ROW_MM
     _, probability = reading.positions.best_row(L3_NUMBER, _NEAR_MM)
@@ -213,7 +232,10 @@ def _evidence(reading: Reading, volume: CTVolume) -> tuple[str, ...]:
         f"L3 is here with a probability of {probability:.2f}, at another height of the volume with "
         f"{elsewhere:.2f}",
     ]
-    for number, what in ((S1_NUMBER, "the sacrum"), (12, "T12, the last vertebra with ribs,")):
+    for number, what in (
+        (S1_NUMBER, "the sacrum"),
+        (LAST_RIB_NUMBER, "T12, the last vertebra with ribs,"),
+    ):
         if reading.positions.covered(number) > _COVERED:
             row, _ = reading.positions.best_row(number, _NEAR_MM)
             sentences.append(f"{what} lies at z = {_z_mm(reading, volume, row):.0f} mm")

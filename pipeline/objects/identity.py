@@ -108,7 +108,8 @@ def derived_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
         *(f"{model.name} {model.version} {model.sha256}" for model in analysis.models),
         f"{level.sop_instance_uid} {level.frame_number}",
         repr(analysis.subject),
-        f"{analysis.assessment.cutoff_cm2} {analysis.assessment.citation}",
+        repr(analysis.assessment),
+        repr(analysis.attenuation_assessment),
     ]
     return _hashed_uid(parts)
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pipeline.errors import PipelineError
 from pipeline.tissues import SKELETAL_MUSCLE
-from pipeline.types import Analysis, ModelIdentity, TissueMeasurement
+from pipeline.types import Analysis, Assessment, ModelIdentity, TissueMeasurement
 
 _DECIMALS: Final = 4
 
@@ -17,7 +17,6 @@ def measurement_json(analysis: Analysis, software_version: str) -> dict[str, Any
     """
     composition = analysis.composition
     muscle = composition.of(SKELETAL_MUSCLE)
-    assessment = analysis.assessment
     return {
         "status": "measured",
         "series_instance_uid": analysis.volume.series_instance_uid,
@@ -28,12 +27,9 @@ def measurement_json(analysis: Analysis, software_version: str) -> dict[str, Any
         "sd_attenuation_hu": _rounded(muscle.sd_hu),
         "skeletal_muscle_index_cm2_m2": _rounded(composition.skeletal_muscle_index_cm2_m2),
         "tissues": {one.tissue: _tissue(one) for one in composition.tissues},
-        "assessment": {
-            "verdict": assessment.verdict.value,
-            "cutoff_cm2": assessment.cutoff_cm2,
-            "reason": assessment.reason,
-            "citation": assessment.citation,
-        },
+        "assessment": _assessment(analysis.assessment),
+        "attenuation_assessment": analysis.attenuation_assessment
+        and _assessment(analysis.attenuation_assessment),
         "quality": [
             {"code": flag.code, "severity": flag.severity.value, "message": flag.message}
             for flag in analysis.quality
@@ -74,6 +70,19 @@ def _level(analysis: Analysis) -> Mapping[str, Any]:
     }
 
 
+def _assessment(assessment: Assessment) -> Mapping[str, Any]:
+    cutoff = assessment.cutoff
+    return {
+        "verdict": assessment.verdict.value,
+        "reason": assessment.reason,
+        "measure": cutoff and cutoff.measure.value,
+        "cutoff": cutoff and cutoff.value,
+        "profile": cutoff and cutoff.profile,
+        "citation": cutoff and cutoff.citation,
+        "population": cutoff and cutoff.population,
+    }
+
+
 def _interval(analysis: Analysis) -> Mapping[str, float | None] | None:
     interval = analysis.interval
     if interval is None:
@@ -82,6 +91,7 @@ def _interval(analysis: Analysis) -> Mapping[str, float | None] | None:
         "lower": _rounded(interval.lower_cm2),
         "upper": _rounded(interval.upper_cm2),
         "coverage": interval.coverage,
+        "acquisition_half_width": _rounded(interval.acquisition_cm2),
     }
 
 

@@ -127,7 +127,8 @@ def _lines(analysis: Analysis) -> Iterator[str]:
     area = f"Skeletal muscle area at {level.name}: {muscle.area_cm2:.1f} cm2"
     if analysis.interval is not None:
         one = analysis.interval
-        area += f" ({one.coverage:.0%} interval {one.lower_cm2:.1f} to {one.upper_cm2:.1f})"
+        kind = "customary" if one.coverage is None else f"{one.coverage:.0%}"
+        area += f" ({kind} interval {one.lower_cm2:.1f} to {one.upper_cm2:.1f})"
     yield area
     more = []
     if muscle.mean_hu is not None:

@@ -201,7 +201,8 @@ def _measurements(analysis: Analysis) -> Iterator[highdicom.sr.Measurement]:
         interval = analysis.interval
         yield _number(codes.AREA_LOWER_BOUND, interval.lower_cm2, codes.SQUARE_CENTIMETRE)
         yield _number(codes.AREA_UPPER_BOUND, interval.upper_cm2, codes.SQUARE_CENTIMETRE)
-        yield _number(codes.INTERVAL_COVERAGE, interval.coverage * 100, codes.PERCENT)
+        if interval.coverage is not None:
+            yield _number(codes.INTERVAL_COVERAGE, interval.coverage * 100, codes.PERCENT)
     if analysis.assessment.cutoff_cm2 is not None:
         yield _number(codes.AREA_CUTOFF, analysis.assessment.cutoff_cm2, codes.SQUARE_CENTIMETRE)
 

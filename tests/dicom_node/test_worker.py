@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from dicom_node.config import WorkerSettings
+from dicom_node.config import MeasurementSettings, WorkerSettings
 from dicom_node.errors import SpoolError
 from dicom_node.outcomes import OutcomeKind
 from dicom_node.spool import Spool
@@ -17,7 +17,9 @@ QUEUED_AT = datetime(2026, 1, 2, 10, 0, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> WorkerContext:
-    return make_context(Spool(tmp_path_factory.mktemp("spool")), WorkerSettings(device="cpu"))
+    return make_context(
+        Spool(tmp_path_factory.mktemp("spool")), WorkerSettings(device="cpu"), MeasurementSettings()
+    )
 
 
 def put_series(context: WorkerContext, source: Path, *, slices: int | None = None) -> str:
@@ -78,4 +80,6 @@ def test_work_without_an_order_is_refused(context: WorkerContext) -> None:
 
 def test_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
-        make_context(Spool(tmp_path), WorkerSettings(segmenter=tmp_path / "none"))
+        make_context(
+            Spool(tmp_path), WorkerSettings(segmenter=tmp_path / "none"), MeasurementSettings()
+        )

@@ -27,7 +27,7 @@ def test_the_measurement_has_the_promised_keys_and_values() -> None:
     assert found["mean_attenuation_hu"] == 50.0
     assert found["skeletal_muscle_index_cm2_m2"] == pytest.approx(area / 4, abs=1e-4)
     assert found["assessment"]["verdict"] == "above_cutoff"
-    assert found["assessment"]["cutoff_cm2"] == 92.2
+    assert found["assessment"]["cutoff"] == 92.2
     assert found["assessment"]["reason"]
     assert found["quality"] == [
         {"code": "CONTRAST", "severity": "info", "message": "Contrast agent was given."}
