@@ -190,8 +190,10 @@ def test_crumbs_of_muscle_are_noticed() -> None:
 
 @pytest.mark.parametrize(
     ("kernel", "sharp"),
-    [("B30f", False), ("B70f", True), ("Br40d", False), ("Br64", True), ("STANDARD", False)]
-    + [("BONE", True), ("LUNG", True), ("Bf37f", False), ("FC18", False)],
+    [
+        *[(name, True) for name in ("B70f", "Br64", "BONE", "LUNG")],
+        *[(name, False) for name in ("B30f", "Br40d", "STANDARD", "Bf37f", "FC18")],
+    ],
 )
 def test_sharp_kernel_is_noted(kernel: str, sharp: bool) -> None:
     acquisition = Acquisition(tube_voltage_kv=120.0, convolution_kernel=kernel)
