@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.sarcopenia import SMA_L3
-from pipeline.types import Sex
+from pipeline.cutoffs import DEFAULT_PROFILE, find_profile
+from pipeline.types import Measure, Sex, Subject
 from training.store import write_text
 
 PAPER_SHARES: Final = {"train": 47 / 79, "validation": 16 / 79, "test": 16 / 79}
@@ -38,9 +38,14 @@ class Person:
     @property
     def stratum(self) -> str:
         """Whether the labelled area lies below the cut-off of the sex, and the sex."""
-        cutoff_cm2 = SMA_L3.area_cm2[Sex(self.sex)] if self.sex else 0.0
+        cutoff_cm2 = _cutoff_cm2(Sex(self.sex)) if self.sex else 0.0
         low = "low" if 0 < self.muscle_cm2 < cutoff_cm2 else "not low"
         return f"{low} {self.sex or '?'}"
+
+
+def _cutoff_cm2(sex: Sex) -> float:
+    profile = find_profile(DEFAULT_PROFILE, frozenset({Measure.AREA}))
+    return profile.rows_for(Subject(sex=sex), sex)[0].below
 
 
 def read_people(case_list: Path) -> list[Person]:
