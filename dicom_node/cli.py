@@ -186,6 +186,31 @@ def retry(
 
 
 @app.command()
+def alarms(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """List what a person should look at."""
+    from dicom_node.inspection import open_ledger
+    from dicom_node.reports import print_alarms
+
+    with open_ledger(load_settings(config)) as ledger:
+        print_alarms(ledger.alarms.standing(), as_json=as_json)
+
+
+@app.command()
+def resume_deliveries(
+    config: ConfigOption = DEFAULT_CONFIG,
+    destination: Annotated[
+        str | None, typer.Option(help="Name in the settings; every destination when absent.")
+    ] = None,
+) -> None:
+    """Send what destinations did not take once more, after whatever was wrong is mended."""
+    from dicom_node.inspection import open_ledger, resume
+
+    with open_ledger(load_settings(config)) as ledger:
+        count = len(resume(ledger, destination))
+    typer.echo(f"{count} {'result' if count == 1 else 'results'} will be sent again")
+
+
+@app.command()
 def send(
     folder: Annotated[Path, typer.Argument(exists=True, help="Searched through all levels.")],
     to: Annotated[str, typer.Option(help="HOST:PORT of the peer.")],

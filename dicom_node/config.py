@@ -92,6 +92,19 @@ class WebSettings(_Section):
     """Certificates that the server's must stem from; the system's when absent."""
 
 
+class CommitmentSettings(_Section):
+    """Storage commitment: results count as delivered when the PACS has taken responsibility."""
+
+    ae_title: AETitle | None = None
+    """Called AE title for the request; that of the destination when absent."""
+    host: str | None = None
+    """Host name or address for the request; that of the destination when absent."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """TCP port for the request; that of the destination when absent."""
+    timeout_s: Seconds = 3600.0
+    """Without a report after so long the results are stored and asked about again."""
+
+
 class DestinationSettings(_Section):
     """A PACS that gets the results, by C-STORE or, when `web` is given, by STOW-RS."""
 
@@ -109,6 +122,8 @@ class DestinationSettings(_Section):
     """Result objects that it gets."""
     instead: Mapping[ObjectName, ObjectName] = Field(default_factory=dict)
     """What it gets instead of an object that it refused."""
+    commitment: CommitmentSettings | None = None
+    """Ask for storage commitment; acceptance is enough when absent."""
 
     @model_validator(mode="after")
     def _has_an_address(self) -> Self:
@@ -117,6 +132,8 @@ class DestinationSettings(_Section):
             raise ValueError(
                 f"destination {self.name} needs ae_title, host and port, or web, and not both"
             )
+        if self.web is not None and self.commitment is not None:
+            raise ValueError(f"destination {self.name}: DICOMweb knows no storage commitment")
         return self
 
 
@@ -220,6 +237,31 @@ class NodeSettings(_Section):
     def ledger_url(self) -> str:
         """URL of the ledger, the default filled in."""
         return self.storage.ledger_url or f"sqlite:///{self.storage.folder / 'ledger.sqlite'}"
+
+    @property
+    def reporting_ae_titles(self) -> frozenset[str]:
+        """Calling AE titles that may bring reports of storage commitment."""
+        asked = [d for d in self.destinations if d.commitment is not None]
+        titles = {destination.ae_title for destination in asked}
+        return frozenset(
+            titles | {d.commitment.ae_title or d.ae_title for d in asked if d.commitment}
+        )
+
+    @property
+    def callers(self) -> tuple[SourceSettings, ...]:
+        """Who may associate: sources, and destinations that bring reports.
+
+        Without sources this host alone may, whatever its AE title.
+        """
+        if not self.sources:
+            return ()
+        reporting = sorted(self.reporting_ae_titles)
+        return (*self.sources, *(SourceSettings(ae_title=title) for title in reporting))
+
+    @property
+    def storing_ae_titles(self) -> frozenset[str]:
+        """Calling AE titles that may store images."""
+        return frozenset(source.ae_title for source in self.sources)
 
     def completion_for(self, calling_ae_title: str) -> CompletionSettings:
         """Completion rule for one source."""

@@ -46,6 +46,7 @@ DISPOSITIONS: Final[dict[type[Exception], Disposition]] = {
     node.SpoolConflictError: Disposition.QUARANTINE,
     node.BrokerError: Disposition.RETRY,
     node.PeerError: Disposition.RETRY,
+    node.CommitmentRefusedError: Disposition.FAIL,
     node.DeviceMemoryError: Disposition.RETRY,
     node.WorkerLostError: Disposition.RETRY,
     node.MissingExtraError: Disposition.FAIL,

@@ -12,6 +12,7 @@
     ├── SpoolConflictError        INSTANCE_CONFLICT
     ├── BrokerError               BROKER_UNREACHABLE
     ├── PeerError                 PEER_UNREACHABLE
+    ├── CommitmentRefusedError    COMMITMENT_REFUSED
     ├── DeviceMemoryError         DEVICE_MEMORY
     ├── WorkerLostError           WORKER_LOST
     └── MissingExtraError         EXTRA_MISSING
@@ -81,6 +82,12 @@ class PeerError(NodeError):
     """A peer cannot be reached, rejects the association or breaks it off."""
 
     code = "PEER_UNREACHABLE"
+
+
+class CommitmentRefusedError(NodeError):
+    """A peer will not take responsibility for results, however often it is asked."""
+
+    code = "COMMITMENT_REFUSED"
 
 
 class DeviceMemoryError(NodeError):

@@ -132,7 +132,7 @@ class Steward:
                 self._lose(record, "no worker was heard of in time", now)
 
     def _send_deliveries(self, now: datetime) -> None:
-        due = self._ledger.due_deliveries(now)
+        due = self._ledger.due_deliveries(now, self._outbox.committing)
         wanted = {(delivery.series_instance_uid, delivery.destination) for delivery in due}
         self._asked = {key: at for key, at in self._asked.items() if key in wanted}
         for key in sorted(wanted):

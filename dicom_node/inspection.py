@@ -130,3 +130,8 @@ def retry_series(uid: str, ledger: Ledger, settings: NodeSettings) -> SeriesReco
     return ledger.advance(
         uid, SeriesEvent.RETRY_REQUESTED, datetime.now(UTC), revision=record.revision
     )
+
+
+def resume(ledger: Ledger, destination: str | None) -> tuple[Delivery, ...]:
+    """Queue dead deliveries again; return them as they were."""
+    return ledger.resume_deliveries(destination, datetime.now(UTC))

@@ -8,16 +8,16 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, sele
 
 from dicom_node.config import CompletionSettings
 from dicom_node.database import Database
-from dicom_node.ledger_steps import (
-    Step,
-    add_instance,
+from dicom_node.ledger_custody import Alarms, Commitments
+from dicom_node.ledger_deliveries import (
     claim_deliveries,
-    locked_series,
+    due_condition,
     new_delivery,
     queue_delivery,
+    resume_deliveries,
     settle_delivery,
-    take_step,
 )
+from dicom_node.ledger_steps import Step, add_instance, locked_series, take_step
 from dicom_node.records import (
     Delivery,
     DeliveryState,
@@ -62,6 +62,8 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.commitments = Commitments(database)
+        self.alarms = Alarms(database)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -259,15 +261,19 @@ class Ledger:
 
         self._database.write(queue)
 
-    def due_deliveries(self, now: datetime) -> tuple[Delivery, ...]:
-        """Deliveries whose next attempt is due, the longest waiting first."""
-        query = (
-            select(DELIVERY)
-            .where(
-                DELIVERY.c.state == DeliveryState.QUEUED.value, DELIVERY.c.next_attempt_at <= now
-            )
-            .order_by(DELIVERY.c.next_attempt_at)
-        )
+    def due_deliveries(
+        self, now: datetime, committing: Collection[str] = ()
+    ) -> tuple[Delivery, ...]:
+        """Deliveries with something to be done, the longest waiting first.
+
+        Parameters
+        ----------
+        now : datetime
+        committing : collection of str
+            Destinations that have to commit to what they accepted.
+        """
+        due = due_condition(now, committing)
+        query = select(DELIVERY).where(due).order_by(DELIVERY.c.next_attempt_at)
         return self._rows(query, to_delivery)
 
     def deliveries(self, series_instance_uid: str) -> tuple[Delivery, ...]:
@@ -278,10 +284,10 @@ class Ledger:
     def claim_deliveries(
         self, series_instance_uid: str, destination: str, now: datetime, lease_s: float
     ) -> tuple[Delivery, ...]:
-        """Take the due deliveries of one series to one destination.
+        """Take what is due to be stored of one series at one destination; it is SENT from now on.
 
-        They are due again ``lease_s`` later, so that no second task takes them meanwhile and none
-        is forgotten when this one dies.
+        It is due again ``lease_s`` later, so that no second task takes it meanwhile and nothing is
+        forgotten when this one dies.
         """
         until = now + timedelta(seconds=lease_s)
         return self._database.write(
@@ -302,7 +308,7 @@ class Ledger:
     ) -> None:
         """Record one attempt.
 
-        Acceptance always counts. Otherwise what is no longer queued stays as it is: superseded
+        Acceptance always counts. Otherwise what is no longer waited for stays as it is: superseded
         results are not tried again, and a late failure does not undo an acceptance.
 
         Parameters
@@ -362,6 +368,24 @@ class Ledger:
                 queue_delivery(connection, fresh)
 
         self._database.write(settle)
+
+    def resume_deliveries(self, destination: str | None, at: datetime) -> tuple[Delivery, ...]:
+        """Queue dead deliveries again, as if they were new.
+
+        Parameters
+        ----------
+        destination : str or None
+            Every one when ``None``.
+        at : datetime
+
+        Returns
+        -------
+        tuple of Delivery
+            Those that were dead.
+        """
+        return self._database.write(
+            lambda connection: resume_deliveries(connection, destination, at)
+        )
 
     def _series_where(self, *conditions: ColumnElement[bool]) -> tuple[SeriesRecord, ...]:
         query = select(SERIES).where(*conditions).order_by(SERIES.c.last_received_at)

@@ -1,11 +1,10 @@
 """Change the ledger's tables within a transaction that the ledger opened."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from dicom_node.config import CompletionSettings
 from dicom_node.errors import (
@@ -14,19 +13,21 @@ from dicom_node.errors import (
     StaleRevisionError,
     UnknownSeriesError,
 )
+from dicom_node.ledger_alarms import clear_alarm, raise_alarm
 from dicom_node.records import (
     TRANSITIONS,
-    Delivery,
     DeliveryState,
     Reason,
     ReceivedInstance,
-    ResultFile,
     SeriesEvent,
     SeriesRecord,
     SeriesState,
     StoredAs,
 )
-from dicom_node.schema import DELIVERY, HISTORY, INSTANCE, SERIES, to_delivery, to_series
+from dicom_node.schema import DELIVERY, HISTORY, INSTANCE, SERIES, to_series
+
+SERIES_QUARANTINED: Final = "SERIES_QUARANTINED"
+"""Code of the alarm about a series that waits for a person."""
 
 _ARRIVALS: Final = (SeriesEvent.INSTANCE_STORED, SeriesEvent.CONFLICT_FOUND)
 _WORKING: Final = (SeriesState.QUEUED, SeriesState.ANALYZING)
@@ -129,78 +130,29 @@ def take_step(
     connection.execute(update(SERIES).where(where).values(**changes))
     if "revision" in changes:
         _supersede(connection, row.series_instance_uid)
+    _sound_alarm(connection, row.series_instance_uid, (before, after), reason, step.at)
     stepped = locked_series(connection, row.series_instance_uid)
     # The instances themselves tell of images that only continued a series.
     if first or after is not before or step.event is not SeriesEvent.INSTANCE_STORED:
-        _write_history(connection, stepped, step.event.value, step.at, step.reason)
+        write_history(connection, stepped, step.event.value, step.at, step.reason)
     return to_series(stepped)
 
 
-def new_delivery(
-    result: ResultFile, destination: str, series_instance_uid: str, revision: int, at: datetime
-) -> Delivery:
-    """Return a delivery that nobody has tried."""
-    return Delivery(
-        result=result,
-        destination=destination,
-        series_instance_uid=series_instance_uid,
-        revision=revision,
-        state=DeliveryState.QUEUED,
-        attempts=0,
-        queued_at=at,
-        next_attempt_at=at,
-        status=None,
-        detail="",
-    )
-
-
-def queue_delivery(connection: Connection, delivery: Delivery) -> None:
-    """Insert a delivery; what came to nothing is queued again, the rest left alone."""
-    key = _delivery_key(delivery)
-    row = connection.execute(select(DELIVERY).where(key).with_for_update()).one_or_none()
-    if row is None:
-        connection.execute(insert(DELIVERY).values(**_delivery_values(delivery)))
-    elif row.state in _OVER:
-        connection.execute(update(DELIVERY).where(key).values(**_delivery_values(delivery)))
-    else:
-        # The same bytes for a newer revision; an accepted object need not go out again.
-        connection.execute(update(DELIVERY).where(key).values(revision=delivery.revision))
-
-
-def claim_deliveries(
-    connection: Connection,
-    series_instance_uid: str,
-    destination: str,
-    now: datetime,
-    until: datetime,
-) -> tuple[Delivery, ...]:
-    """Push due deliveries to ``until``, in the order in which they were queued."""
-    due = and_(
-        DELIVERY.c.series_instance_uid == series_instance_uid,
-        DELIVERY.c.destination == destination,
-        DELIVERY.c.state == DeliveryState.QUEUED.value,
-        DELIVERY.c.next_attempt_at <= now,
-    )
-    order = (DELIVERY.c.queued_at, DELIVERY.c.sop_instance_uid)
-    rows = connection.execute(select(DELIVERY).where(due).order_by(*order).with_for_update()).all()
-    connection.execute(update(DELIVERY).where(due).values(next_attempt_at=until))
-    return tuple(to_delivery(row) for row in rows)
-
-
-def settle_delivery(
-    connection: Connection, delivery: Delivery, outcome: Mapping[str, Any], at: datetime
+def write_history(
+    connection: Connection, row: Row[Any], event: str, at: datetime, reason: Reason | None
 ) -> None:
-    """Write the outcome of one attempt; only acceptance touches what is no longer queued."""
-    where = _delivery_key(delivery)
-    if outcome["state"] != DeliveryState.ACCEPTED:
-        where = and_(where, DELIVERY.c.state == DeliveryState.QUEUED.value)
-    changed = update(DELIVERY).where(where)
-    connection.execute(changed.values(attempts=DELIVERY.c.attempts + 1, **outcome))
-    status = outcome["status"]
-    code = "NO_STATUS" if status is None else f"STATUS_{status:04X}"
-    reason = Reason(code, f"{delivery.destination}: {outcome['detail']}")
-    row = locked_series(connection, delivery.series_instance_uid)
-    _write_history(connection, row, f"delivery_{outcome['state']}", at, reason)
+    """Add a line to the history of a series."""
+    connection.execute(
+        insert(HISTORY).values(
+            series_instance_uid=row.series_instance_uid,
+            at=at,
+            event=event,
+            state=row.state,
+            revision=row.revision,
+            reason_code=reason and reason.code,
+            reason_message=reason and reason.message,
+        )
+    )
 
 
 def _series_row(connection: Connection, series_instance_uid: str) -> Row[Any] | None:
@@ -280,7 +232,11 @@ def _due(before: SeriesState, after: SeriesState, row: Row[Any], step: Step) -> 
 def _counters(row: Row[Any], step: Step) -> dict[str, Any]:
     match step.event:
         case SeriesEvent.TASK_SENT:
-            return {"attempt": row.attempt + 1, "queued_at": row.queued_at or step.at}
+            return {
+                "attempt": row.attempt + 1,
+                "order_number": row.order_number + 1,
+                "queued_at": row.queued_at or step.at,
+            }
         case SeriesEvent.WORK_LOST if row.state == SeriesState.QUEUED:
             # No worker began it: the broker lost it, which says nothing about the series.
             return {"attempt": row.attempt - 1}
@@ -296,46 +252,32 @@ def _counters(row: Row[Any], step: Step) -> dict[str, Any]:
     return {}
 
 
+def _sound_alarm(
+    connection: Connection,
+    series_instance_uid: str,
+    states: tuple[SeriesState, SeriesState],
+    reason: Reason | None,
+    at: datetime,
+) -> None:
+    before, after = states
+    quarantined = SeriesState.QUARANTINED
+    if after is quarantined and before is not quarantined:
+        message = reason.message if reason is not None else "no reason was given"
+        raise_alarm(connection, SERIES_QUARANTINED, series_instance_uid, message, at)
+    elif before is quarantined and after is not quarantined:
+        clear_alarm(connection, SERIES_QUARANTINED, series_instance_uid, at)
+
+
 def _supersede(connection: Connection, series_instance_uid: str) -> None:
     connection.execute(
         update(DELIVERY)
         .where(
             DELIVERY.c.series_instance_uid == series_instance_uid,
-            DELIVERY.c.state == DeliveryState.QUEUED.value,
+            DELIVERY.c.state.in_([DeliveryState.QUEUED.value, DeliveryState.SENT.value]),
         )
         .values(state=DeliveryState.SUPERSEDED.value, detail="more images arrived")
     )
 
 
-def _write_history(
-    connection: Connection, row: Row[Any], event: str, at: datetime, reason: Reason | None
-) -> None:
-    connection.execute(
-        insert(HISTORY).values(
-            series_instance_uid=row.series_instance_uid,
-            at=at,
-            event=event,
-            state=row.state,
-            revision=row.revision,
-            reason_code=reason and reason.code,
-            reason_message=reason and reason.message,
-        )
-    )
-
-
 def _instance_values(instance: ReceivedInstance) -> dict[str, Any]:
     return asdict(instance) | {"path": instance.path.as_posix()}
-
-
-def _delivery_key(delivery: Delivery) -> ColumnElement[bool]:
-    return and_(
-        DELIVERY.c.sop_instance_uid == delivery.result.sop_instance_uid,
-        DELIVERY.c.destination == delivery.destination,
-    )
-
-
-def _delivery_values(delivery: Delivery) -> dict[str, Any]:
-    values: dict[str, Any] = asdict(delivery)
-    values.update(values.pop("result"))
-    values.update(path=delivery.result.path.as_posix(), state=delivery.state.value)
-    return values

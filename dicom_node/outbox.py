@@ -1,6 +1,7 @@
 """Bring the results that the ledger has queued to one destination."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -10,8 +11,14 @@ from typing import Final
 import structlog
 
 from dicom_node.config import DeliverySettings, DestinationSettings, NodeSettings
-from dicom_node.errors import PeerError, SettingsError
+from dicom_node.errors import (
+    IllegalTransitionError,
+    PeerError,
+    SettingsError,
+    StaleRevisionError,
+)
 from dicom_node.ledger import Ledger
+from dicom_node.ledger_deliveries import DELIVERY_DEAD
 from dicom_node.outcomes import Outcome
 from dicom_node.profiles import object_name, substitute
 from dicom_node.records import (
@@ -66,13 +73,18 @@ class Outbox:
     spool : Spool
     settings : DeliverySettings
     destinations : sequence of DestinationSettings
-        What they get instead of an object that they refuse.
+        What they get instead of an object that they refuse, and whether they have to commit.
     """
 
     ledger: Ledger
     spool: Spool
     settings: DeliverySettings
     destinations: Sequence[DestinationSettings] = ()
+
+    @property
+    def committing(self) -> frozenset[str]:
+        """Destinations that have to commit to what they accepted."""
+        return frozenset(d.name for d in self.destinations if d.commitment is not None)
 
     def deliver(
         self, series_instance_uid: str, destination: str, send: Store, now: datetime
@@ -119,18 +131,23 @@ class Outbox:
             for delivery in self.ledger.deliveries(series_instance_uid)
             if delivery.revision == record.revision
         ]
-        states = {delivery.state for delivery in deliveries}
-        if DeliveryState.QUEUED in states:
+        if any(self._is_under_way(delivery) for delivery in deliveries):
             return
+        # Another process may have come to the same conclusion, or images may have come in.
+        with suppress(IllegalTransitionError, StaleRevisionError):
+            self._close(record, deliveries, now)
+
+    def _close(self, record: SeriesRecord, deliveries: Sequence[Delivery], now: datetime) -> None:
+        states = {delivery.state for delivery in deliveries}
         if DeliveryState.DEAD in states:
             self._abandon(record, DeliveryState.DEAD, deliveries, now)
         elif DeliveryState.REFUSED not in states:
-            self.ledger.advance(series_instance_uid, SeriesEvent.ALL_DELIVERED, now)
+            self._end(record, SeriesEvent.ALL_DELIVERED, now)
         elif got_nothing(deliveries):
             self._abandon(record, DeliveryState.REFUSED, deliveries, now)
         else:
             reason = Reason(REFUSED, _what(DeliveryState.REFUSED, deliveries))
-            self.ledger.advance(series_instance_uid, SeriesEvent.SOME_REFUSED, now, reason=reason)
+            self._end(record, SeriesEvent.SOME_REFUSED, now, reason)
 
     def _abandon(
         self,
@@ -139,12 +156,27 @@ class Outbox:
         deliveries: Sequence[Delivery],
         now: datetime,
     ) -> None:
-        self.ledger.advance(
-            record.series_instance_uid,
-            SeriesEvent.DELIVERY_ABANDONED,
-            now,
-            reason=Reason(ABANDONED, _what(state, deliveries)),
-        )
+        message = _what(state, deliveries)
+        self._end(record, SeriesEvent.DELIVERY_ABANDONED, now, Reason(ABANDONED, message))
+        if state is DeliveryState.REFUSED:
+            # What time ran out for has raised its alarm already.
+            destination = next(d.destination for d in deliveries if d.state is state)
+            self.ledger.alarms.raise_(DELIVERY_DEAD, destination, message, now)
+
+    def _end(
+        self, record: SeriesRecord, event: SeriesEvent, now: datetime, reason: Reason | None = None
+    ) -> None:
+        uid, revision = record.series_instance_uid, record.revision
+        self.ledger.advance(uid, event, now, revision=revision, reason=reason)
+
+    def _is_under_way(self, delivery: Delivery) -> bool:
+        if delivery.state is DeliveryState.ACCEPTED:
+            return delivery.destination in self.committing
+        return delivery.state in {DeliveryState.QUEUED, DeliveryState.SENT}
+
+    def is_too_old(self, delivery: Delivery, now: datetime) -> bool:
+        """Whether a delivery has been tried for as long as the settings are patient."""
+        return (now - delivery.queued_at).total_seconds() >= self.settings.give_up_after_s
 
     def _start(self, series_instance_uid: str, now: datetime) -> None:
         if self.ledger.series(series_instance_uid).state is SeriesState.ANALYZED:
@@ -192,9 +224,8 @@ class Outbox:
         verdict = verdict_on(answer)
         if verdict is not Verdict.RETRY:
             return DeliveryState(verdict.value), now, answer.detail
-        age_s = (now - delivery.queued_at).total_seconds()
-        if age_s >= self.settings.give_up_after_s:
-            hours = age_s / 3600
+        if self.is_too_old(delivery, now):
+            hours = (now - delivery.queued_at).total_seconds() / 3600
             detail = f"given up after {hours:.1f} h and {delivery.attempts + 1} attempts: "
             return DeliveryState.DEAD, now, detail + answer.detail
         due = now + timedelta(seconds=waiting_time_s(delivery.attempts, self.settings))
@@ -228,7 +259,8 @@ def verdict_on(answer: Answer) -> Verdict:
 def got_nothing(deliveries: Sequence[Delivery]) -> bool:
     """Whether some destination refused an object and has no other of the same series."""
     refused = {d.destination for d in deliveries if d.state is DeliveryState.REFUSED}
-    served = {d.destination for d in deliveries if d.state is DeliveryState.ACCEPTED}
+    taken = {DeliveryState.ACCEPTED, DeliveryState.COMMITTED}
+    served = {d.destination for d in deliveries if d.state in taken}
     return not refused <= served
 
 

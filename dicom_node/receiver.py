@@ -84,7 +84,7 @@ class Receiver:
             calling,
             requestor.address,
             self._settings.listener.ae_title,
-            self._settings.sources,
+            self._settings.callers,
         )
         if refusal is None:
             return

@@ -3,6 +3,7 @@
 Times are aware and in UTC. UIDs identify everything; no record holds a patient's name or ID.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -87,6 +88,7 @@ class SeriesEvent(StrEnum):
     ALL_DELIVERED = "all_delivered"
     SOME_REFUSED = "some_refused"
     DELIVERY_ABANDONED = "delivery_abandoned"
+    DELIVERY_RESUMED = "delivery_resumed"
     RETRY_REQUESTED = "retry_requested"
 
 
@@ -106,6 +108,9 @@ def _transitions() -> dict[tuple[SeriesState, SeriesEvent], SeriesState]:
         (s.DELIVERING, e.ALL_DELIVERED): s.DELIVERED,
         (s.DELIVERING, e.SOME_REFUSED): s.PARTLY_DELIVERED,
         (s.DELIVERING, e.DELIVERY_ABANDONED): s.FAILED,
+        # Somebody mended the PACS and sends its dead letters again.
+        (s.FAILED, e.DELIVERY_RESUMED): s.DELIVERING,
+        (s.PARTLY_DELIVERED, e.DELIVERY_RESUMED): s.DELIVERING,
     }
     for working in (s.QUEUED, s.ANALYZING):
         # The outcome can overtake the news that the work began.
@@ -150,6 +155,8 @@ class SeriesRecord:
         outcome of older work is told apart.
     attempt : int
         How often this revision was sent to a worker.
+    order_number : int
+        Of the last task sent; it never comes again, so that news of older tasks is told apart.
     instance_count : int
     source_ae_title : str
         Calling AE title of the first image.
@@ -167,6 +174,7 @@ class SeriesRecord:
     reason: Reason | None
     revision: int
     attempt: int
+    order_number: int
     instance_count: int
     source_ae_title: str
     first_received_at: datetime
@@ -209,11 +217,56 @@ class DeliveryState(StrEnum):
     """Where one result object stands on its way to one destination."""
 
     QUEUED = "queued"
+    SENT = "sent"
+    """A task has taken it and its answer is awaited."""
     ACCEPTED = "accepted"
+    """The destination answered that it has it."""
+    COMMITTED = "committed"
+    """The destination took over responsibility for it (PS3.4 Annex J)."""
     REFUSED = "refused"
     """The PACS does not take this object, now or later."""
     DEAD = "dead"
     SUPERSEDED = "superseded"
+
+
+class DeliveryEvent(StrEnum):
+    """What can happen to a delivery."""
+
+    CLAIMED = "claimed"
+    ACCEPTED = "accepted"
+    POSTPONED = "postponed"
+    REFUSED = "refused"
+    GIVEN_UP = "given_up"
+    COMMITTED = "committed"
+    NOT_COMMITTED = "not_committed"
+    COMMITMENT_REFUSED = "commitment_refused"
+    SUPERSEDED = "superseded"
+    RESUMED = "resumed"
+
+
+def _delivery_transitions() -> dict[tuple[DeliveryState, DeliveryEvent], DeliveryState]:
+    s, e = DeliveryState, DeliveryEvent
+    table = {
+        (s.ACCEPTED, e.COMMITMENT_REFUSED): s.DEAD,
+        (s.ACCEPTED, e.NOT_COMMITTED): s.QUEUED,
+    }
+    for over in (s.DEAD, s.REFUSED, s.SUPERSEDED):
+        table[over, e.RESUMED] = s.QUEUED
+    for state in s:
+        # What the destination says it has, it has, however late the answer is.
+        table[state, e.ACCEPTED] = s.COMMITTED if state is s.COMMITTED else s.ACCEPTED
+        table[state, e.COMMITTED] = s.COMMITTED
+    for waiting in (s.QUEUED, s.SENT):
+        table[waiting, e.CLAIMED] = s.SENT
+        table[waiting, e.POSTPONED] = s.QUEUED
+        table[waiting, e.REFUSED] = s.REFUSED
+        table[waiting, e.GIVEN_UP] = s.DEAD
+        table[waiting, e.SUPERSEDED] = s.SUPERSEDED
+    return table
+
+
+DELIVERY_TRANSITIONS: Final = _delivery_transitions()
+"""The life of a delivery; an event whose pair is not here changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +285,14 @@ class Delivery:
     attempts : int
     queued_at : datetime
     next_attempt_at : datetime
+        When something is to be done: store it, ask for commitment, or store it again because no
+        report came.
     status : int or None
         Last C-STORE status.
     detail : str
         Last outcome in words.
+    transaction_uid : str or None
+        Of the storage commitment asked for last; ``None`` when none is awaited.
     """
 
     result: ResultFile
@@ -248,3 +305,50 @@ class Delivery:
     next_attempt_at: datetime
     status: int | None
     detail: str
+    transaction_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentReport:
+    """What an N-EVENT-REPORT of Storage Commitment says (PS3.4 J.3.3).
+
+    Parameters
+    ----------
+    transaction_uid : str
+    committed : frozenset of str
+        SOP Instance UIDs that the peer has taken responsibility for.
+    failed : mapping of str to int
+        SOP Instance UID and Failure Reason (0008,1197).
+    """
+
+    transaction_uid: str
+    committed: frozenset[str]
+    failed: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that a person should look at.
+
+    Parameters
+    ----------
+    code : str
+        Stable, like the codes of errors.
+    subject : str
+        What it is about: a Series Instance UID, the name of a destination.
+    message : str
+        One sentence.
+    raised_at, last_at : datetime
+        The first and the last time.
+    occurrences : int
+    cleared_at : datetime or None
+        ``None`` while it stands.
+    """
+
+    code: str
+    subject: str
+    message: str
+    raised_at: datetime
+    last_at: datetime
+    occurrences: int
+    cleared_at: datetime | None

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from dicom_node.checks import CheckResult
 from dicom_node.inspection import Account, Overview
-from dicom_node.records import Delivery, DeliveryState, HistoryEntry, SeriesState
+from dicom_node.records import Alarm, Delivery, DeliveryState, HistoryEntry, SeriesState
 
 _STYLES = {
     SeriesState.DELIVERED: "green",
@@ -78,6 +78,19 @@ def print_account(account: Account, *, as_json: bool) -> None:
         console.print("\ndeliveries")
     for delivery in account.deliveries:
         console.print(_delivered(delivery))
+
+
+def print_alarms(alarms: Sequence[Alarm], *, as_json: bool) -> None:
+    """Print what a person should look at."""
+    if as_json:
+        _print_json([asdict(alarm) for alarm in alarms])
+        return
+    console = _console()
+    if not alarms:
+        console.print("no alarm")
+    for alarm in alarms:
+        times = f", {alarm.occurrences} times" if alarm.occurrences > 1 else ""
+        console.print(f"{_time(alarm.raised_at)}  {alarm.code}{times}: {alarm.message}")
 
 
 def _measured(measurement: Mapping[str, Any]) -> list[tuple[str, str]]:

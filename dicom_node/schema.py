@@ -22,6 +22,7 @@ from sqlalchemy import (
 from typing_extensions import override
 
 from dicom_node.records import (
+    Alarm,
     Delivery,
     DeliveryState,
     HistoryEntry,
@@ -72,6 +73,8 @@ SERIES: Final = Table(
     Column("reason_message", Text),
     Column("revision", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
+    # Counts every task that was sent, so that the news of one is not taken for another's.
+    Column("order_number", Integer, nullable=False, server_default="0"),
     Column("instance_count", Integer, nullable=False),
     Column("source_ae_title", _AE_TITLE, nullable=False),
     Column("patient_key", String(64), nullable=False),
@@ -134,8 +137,35 @@ DELIVERY: Final = Table(
     Column("next_attempt_at", UtcDateTime, nullable=False),
     Column("status", Integer),
     Column("detail", Text, nullable=False),
+    # Of the storage commitment that was asked for last (PS3.4 J.3.2).
+    Column("transaction_uid", _UID),
     Index(None, "series_instance_uid"),
     Index(None, "state", "next_attempt_at"),
+)
+
+COMMITMENT: Final = Table(
+    "commitment",
+    METADATA,
+    # Every request, so that a report that comes late still proves what it proves.
+    Column("transaction_uid", _UID, primary_key=True),
+    Column("sop_instance_uid", _UID, primary_key=True),
+    Column("destination", _WORD, nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Index(None, "sop_instance_uid"),
+)
+
+ALARM: Final = Table(
+    "alarm",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("code", _WORD, nullable=False),
+    Column("subject", _UID, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("raised_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("occurrences", Integer, nullable=False),
+    Column("cleared_at", UtcDateTime),
+    Index(None, "cleared_at"),
 )
 
 
@@ -148,6 +178,7 @@ def to_series(row: Row[Any]) -> SeriesRecord:
         reason=_to_reason(row),
         revision=row.revision,
         attempt=row.attempt,
+        order_number=row.order_number,
         instance_count=row.instance_count,
         source_ae_title=row.source_ae_title,
         first_received_at=row.first_received_at,
@@ -206,6 +237,20 @@ def to_delivery(row: Row[Any]) -> Delivery:
         next_attempt_at=row.next_attempt_at,
         status=row.status,
         detail=row.detail,
+        transaction_uid=row.transaction_uid,
+    )
+
+
+def to_alarm(row: Row[Any]) -> Alarm:
+    """Alarm of a row of ``ALARM``."""
+    return Alarm(
+        code=row.code,
+        subject=row.subject,
+        message=row.message,
+        raised_at=row.raised_at,
+        last_at=row.last_at,
+        occurrences=row.occurrences,
+        cleared_at=row.cleared_at,
     )
 
 

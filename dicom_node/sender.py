@@ -18,7 +18,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.events import Event
+from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
@@ -106,7 +106,7 @@ def echo(peer: Peer, *, calling_ae_title: str, timeout_s: float) -> None:
         One sentence: no connection, association rejected, or another status than success.
     """
     contexts = [build_context(Verification)]
-    with _association(peer, contexts, calling_ae_title, timeout_s) as association:
+    with open_association(peer, contexts, calling_ae_title, timeout_s) as association:
         if not association.accepted_contexts:
             raise PeerError(f"{peer.label} does not support Verification")
         status = getattr(association.send_c_echo(), "Status", None)
@@ -148,7 +148,7 @@ def store_each(
         There was no association at all.
     """
     contexts = _contexts_for(files)
-    with _association(peer, contexts, calling_ae_title, timeout_s) as association:
+    with open_association(peer, contexts, calling_ae_title, timeout_s) as association:
         for file in files:
             yield _store_one(association, file)
 
@@ -167,9 +167,35 @@ def _contexts_for(files: Sequence[OutgoingFile]) -> list[PresentationContext]:
 
 
 @contextmanager
-def _association(
-    peer: Peer, contexts: list[PresentationContext], calling_ae_title: str, timeout_s: float
+def open_association(
+    peer: Peer,
+    contexts: list[PresentationContext],
+    calling_ae_title: str,
+    timeout_s: float,
+    handlers: Sequence[EventHandlerType] = (),
 ) -> Iterator[Association]:
+    """Associate with a peer; released at the end.
+
+    Parameters
+    ----------
+    peer : Peer
+    contexts : list of PresentationContext
+    calling_ae_title : str
+    timeout_s : float
+        For the connection, the negotiation and each answer.
+    handlers : sequence, optional
+        For requests that the peer makes on this association.
+
+    Yields
+    ------
+    Association
+        Established, or with every context rejected.
+
+    Raises
+    ------
+    PeerError
+        One sentence: no connection, or the association was rejected.
+    """
     ae = AE(ae_title=calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = timeout_s
     ae.network_timeout = timeout_s
@@ -180,7 +206,7 @@ def _association(
             peer.port,
             contexts=contexts,
             ae_title=peer.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected])],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected]), *handlers],
         )
     except OSError as error:
         raise PeerError(f"{peer.label} cannot be reached: {error.strerror or error}") from None

@@ -15,7 +15,9 @@ from pynetdicom.transport import ThreadedAssociationServer
 from dicom_node.ae import build_ae
 from dicom_node.assembly import Assembly
 from dicom_node.celery_app import work_lease_s
+from dicom_node.commitment_reports import ReportDesk
 from dicom_node.config import NodeSettings
+from dicom_node.custody import Custody
 from dicom_node.dispatch import Dispatcher
 from dicom_node.errors import SettingsError
 from dicom_node.housekeeping import Steward
@@ -59,9 +61,10 @@ def serve(
     spool = Spool.of(settings.storage)
     with closing(Ledger.open(settings.ledger_url)) as ledger:
         receiver = Receiver(settings, ledger, spool, utc_now)
-        steward = _steward(settings, ledger, spool, dispatcher)
+        outbox = Outbox(ledger, spool, settings.delivery, settings.destinations)
+        steward = _steward(settings, outbox, dispatcher)
         steward.resume(utc_now())
-        with listening(settings, receiver) as port:
+        with listening(settings, receiver, ReportDesk(settings, Custody(outbox), utc_now)) as port:
             ready(port)
             while not stop.wait(_TICK_S):
                 steward.tick(utc_now())
@@ -75,7 +78,9 @@ def stop_on_signals(stop: threading.Event) -> None:
 
 
 @contextmanager
-def listening(settings: NodeSettings, receiver: Receiver) -> Iterator[int]:
+def listening(
+    settings: NodeSettings, receiver: Receiver, desk: ReportDesk | None = None
+) -> Iterator[int]:
     """Accept associations; at the end let open ones finish for a moment, then abort them.
 
     Yields
@@ -90,8 +95,12 @@ def listening(settings: NodeSettings, receiver: Receiver) -> Iterator[int]:
     """
     address = settings.listener.host, settings.listener.port
     ae = build_ae(settings.listener)
+    handlers = receiver.handlers()
+    if desk is not None:
+        desk.prepare(ae)
+        handlers += desk.handlers()
     try:
-        server = ae.start_server(address, block=False, evt_handlers=receiver.handlers())
+        server = ae.start_server(address, block=False, evt_handlers=handlers)
     except OSError as error:
         raise SettingsError(
             f"listener: {address[0]}:{address[1]} cannot be listened on: {error.strerror}"
@@ -125,11 +134,9 @@ def _wait_for_associations(ae: AE) -> None:
         time.sleep(0.05)
 
 
-def _steward(
-    settings: NodeSettings, ledger: Ledger, spool: Spool, dispatcher: Dispatcher
-) -> Steward:
+def _steward(settings: NodeSettings, outbox: Outbox, dispatcher: Dispatcher) -> Steward:
     return Steward(
-        Assembly(ledger, spool, dispatcher, lease_s=work_lease_s(settings)),
-        WorkLog(ledger, settings.destinations, settings.worker.attempts),
-        Outbox(ledger, spool, settings.delivery, settings.destinations),
+        Assembly(outbox.ledger, outbox.spool, dispatcher, lease_s=work_lease_s(settings)),
+        WorkLog(outbox.ledger, settings.destinations, settings.worker.attempts),
+        outbox,
     )

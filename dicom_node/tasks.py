@@ -157,6 +157,8 @@ def register_records(
         Returns the ledger of this process, the same one each time.
     spool : Spool
     """
+    from dicom_node.commitment import ask_at
+    from dicom_node.custody import Custody
     from dicom_node.outbox import Outbox, store_at
     from dicom_node.worklog import WorkLog
 
@@ -183,6 +185,10 @@ def register_records(
         outbox = Outbox(ledger(), spool, settings.delivery, settings.destinations)
         send = store_at(destination, settings)
         caught(lambda: outbox.deliver(series_instance_uid, destination, send, datetime.now(UTC)))
+        ask = ask_at(destination, settings)
+        if ask is not None:
+            where = (series_instance_uid, destination)
+            caught(lambda: Custody(outbox).seek(*where, ask, datetime.now(UTC)))
 
 
 def _record_outcome(

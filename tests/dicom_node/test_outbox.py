@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -7,12 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicom_node.commitment import Request
 from dicom_node.config import CompletionSettings, DeliverySettings
-from dicom_node.errors import PeerError
+from dicom_node.custody import Custody
+from dicom_node.errors import CommitmentRefusedError, NodeError, PeerError
 from dicom_node.ledger import Ledger
 from dicom_node.outbox import Outbox, Verdict, store_at, verdict_on, waiting_time_s
 from dicom_node.outcomes import Outcome, OutcomeKind
-from dicom_node.records import DeliveryState, ResultFile, SeriesEvent, SeriesState
+from dicom_node.records import (
+    DELIVERY_TRANSITIONS,
+    CommitmentReport,
+    DeliveryEvent,
+    DeliveryState,
+    ResultFile,
+    SeriesEvent,
+    SeriesState,
+)
 from dicom_node.sender import Answer, OutgoingFile, Problem
 from dicom_node.spool import Spool
 from tests.dicom_node.factories import ManualClock, destination, instance, node_settings
@@ -225,3 +235,183 @@ def test_problem_is_judged_by_whether_time_heals_it(problem: Problem, verdict: V
 def test_waiting_time_never_shrinks_nor_passes_its_limit(failures: int) -> None:
     wait_s = waiting_time_s(failures, SETTINGS)
     assert 30 <= wait_s <= waiting_time_s(failures + 1, SETTINGS) <= 200
+
+
+@dataclass
+class Provider:
+    """Takes requests for commitment; raises what the test put in."""
+
+    error: NodeError | None = None
+    requests: list[Request] = field(default_factory=list)
+
+    def __call__(
+        self, request: Request, _on_report: object, _is_answered: Callable[[], bool]
+    ) -> None:
+        self.requests.append(request)
+        if self.error is not None:
+            raise self.error
+
+    def report(self, number: int = -1, failed: Sequence[str] = ()) -> CommitmentReport:
+        request = self.requests[number]
+        uids = {result.sop_instance_uid for result in request.results}
+        reasons = dict.fromkeys(failed, 0x0112)
+        return CommitmentReport(request.transaction_uid, frozenset(uids - set(failed)), reasons)
+
+
+@pytest.fixture
+def committing(bench: Bench) -> tuple[Bench, Provider]:
+    """A bench whose destination must commit within 100 s and has accepted everything."""
+    bench.outbox = replace(
+        bench.outbox, destinations=[destination("pacs", commitment={"timeout_s": 100.0})]
+    )
+    assert bench.deliver() is SeriesState.DELIVERING
+    return bench, Provider()
+
+
+def seek(bench: Bench, provider: Provider, after_s: float = 0.0) -> list[DeliveryState]:
+    Custody(bench.outbox).seek(UID, "pacs", provider, bench.clock.forward(after_s))
+    return bench.states()
+
+
+def test_acceptance_is_not_enough_where_commitment_is_asked_for(
+    committing: tuple[Bench, Provider],
+) -> None:
+    bench, provider = committing
+    assert seek(bench, provider) == [DeliveryState.ACCEPTED] * 2
+    assert seek(bench, provider, 50) == [DeliveryState.ACCEPTED] * 2
+    assert len(provider.requests) == 1
+    assert Custody(bench.outbox).record_report(provider.report(), bench.clock.now) == 0x0000
+    assert bench.states() == [DeliveryState.COMMITTED] * 2
+    assert bench.ledger.series(UID).state is SeriesState.DELIVERED
+
+
+def test_only_what_was_not_committed_is_stored_again(committing: tuple[Bench, Provider]) -> None:
+    bench, provider = committing
+    seek(bench, provider)
+    Custody(bench.outbox).record_report(provider.report(failed=["2.25.2"]), bench.clock.now)
+    assert sorted(bench.states()) == [DeliveryState.COMMITTED, DeliveryState.QUEUED]
+    bench.deliver()
+    assert bench.peer.sent == ["2.25.1", "2.25.2", "2.25.2"]
+    seek(bench, provider)
+    assert [r.sop_instance_uid for r in provider.requests[-1].results] == ["2.25.2"]
+
+
+def test_a_commitment_that_never_comes_is_asked_for_after_storing_again(
+    committing: tuple[Bench, Provider],
+) -> None:
+    bench, provider = committing
+    seek(bench, provider)
+    assert seek(bench, provider, 100) == [DeliveryState.QUEUED] * 2
+    bench.deliver()
+    assert bench.peer.sent == ["2.25.1", "2.25.2"] * 2
+    seek(bench, provider)
+    assert len({request.transaction_uid for request in provider.requests}) == 2
+
+
+def test_a_late_report_counts_when_it_is_good_and_not_when_it_is_bad(
+    committing: tuple[Bench, Provider],
+) -> None:
+    bench, provider = committing
+    seek(bench, provider)
+    seek(bench, provider, 100)
+    bench.deliver()
+    seek(bench, provider)
+    Custody(bench.outbox).record_report(provider.report(0, failed=["2.25.1"]), bench.clock.now)
+    assert sorted(bench.states()) == [DeliveryState.ACCEPTED, DeliveryState.COMMITTED]
+
+
+def test_an_absent_provider_is_asked_again_later(committing: tuple[Bench, Provider]) -> None:
+    bench, provider = committing
+    provider.error = PeerError("PACS cannot be reached")
+    seek(bench, provider)
+    assert seek(bench, provider, 29) == [DeliveryState.ACCEPTED] * 2
+    assert len(provider.requests) == 1
+    provider.error = None
+    seek(bench, provider, 1)
+    assert len(provider.requests) == 2
+    assert bench.peer.sent == ["2.25.1", "2.25.2"]
+
+
+def test_a_provider_that_never_reports_is_given_up_after_a_day(
+    committing: tuple[Bench, Provider],
+) -> None:
+    bench, provider = committing
+    seek(bench, provider, 3600)
+    assert seek(bench, provider, 100) == [DeliveryState.DEAD] * 2
+    assert bench.ledger.series(UID).state is SeriesState.FAILED
+
+
+def test_a_refusal_to_commit_is_permanent_with_its_reason(
+    committing: tuple[Bench, Provider],
+) -> None:
+    bench, provider = committing
+    provider.error = CommitmentRefusedError("PACS does not support storage commitment")
+    assert seek(bench, provider) == [DeliveryState.DEAD] * 2
+    reason = bench.ledger.series(UID).reason
+    assert reason is not None
+    assert "does not support storage commitment" in reason.message
+
+
+def test_what_was_given_up_raises_an_alarm_and_goes_out_again_on_command(bench: Bench) -> None:
+    bench.peer.away = True
+    assert bench.deliver(after_s=3600) is SeriesState.FAILED
+    (alarm,) = bench.ledger.alarms.standing()
+    assert (alarm.code, alarm.subject, alarm.occurrences) == ("DELIVERY_DEAD", "pacs", 2)
+    assert bench.ledger.resume_deliveries("elsewhere", bench.clock.now) == ()
+    assert len(bench.ledger.resume_deliveries(None, bench.clock.now)) == 2
+    assert bench.ledger.alarms.standing() == ()
+    assert bench.deliver() is SeriesState.DELIVERING
+    bench.peer.away = False
+    assert bench.deliver(after_s=30) is SeriesState.DELIVERED
+
+
+def test_what_was_superseded_is_not_resumed(bench: Bench) -> None:
+    bench.peer.statuses["2.25.1"] = 0xC000
+    bench.deliver()
+    late = instance(2, received_at=bench.clock.forward(5))
+    bench.ledger.record_instance(late, CompletionSettings())
+    assert bench.ledger.resume_deliveries(None, bench.clock.now) == ()
+    assert bench.ledger.series(UID).state is SeriesState.RECEIVING
+
+
+def test_a_delivery_in_flight_says_so(bench: Bench) -> None:
+    seen: list[list[DeliveryState]] = []
+
+    def look(files: Sequence[OutgoingFile]) -> list[Answer]:
+        seen.append(bench.states())
+        return bench.peer(files)
+
+    bench.outbox.deliver(UID, "pacs", look, bench.clock.now)
+    assert seen == [[DeliveryState.SENT] * 2]
+
+
+STATES, EVENTS = list(DeliveryState), list(DeliveryEvent)
+
+
+@given(events=st.lists(st.sampled_from(EVENTS), max_size=30))
+def test_a_delivery_ends_by_the_word_of_the_destination_alone(events: list[DeliveryEvent]) -> None:
+    state = DeliveryState.QUEUED
+    for event in events:
+        before, state = state, DELIVERY_TRANSITIONS.get((state, event), state)
+        if state is DeliveryState.COMMITTED and before is not state:
+            assert event is DeliveryEvent.COMMITTED
+        if state is DeliveryState.ACCEPTED and before is not state:
+            assert event is DeliveryEvent.ACCEPTED
+        # Once the destination has taken responsibility, nothing brings it into question.
+        if before is DeliveryState.COMMITTED:
+            assert state is before
+        # And what it has accepted is not given up by an answer about storing.
+        if before is DeliveryState.ACCEPTED and event is DeliveryEvent.REFUSED:
+            assert state is before
+
+
+def test_every_state_but_the_last_can_still_be_delivered() -> None:
+    for state in STATES:
+        reached = {state}
+        while more := {
+            after
+            for (before, _), after in DELIVERY_TRANSITIONS.items()
+            if before in reached and after not in reached
+        }:
+            reached |= more
+        assert DeliveryState.COMMITTED in reached

@@ -151,12 +151,13 @@ def put_result(spool: Spool) -> ResultFile:
     phantom = TorsoPhantom(shape=(1, 16, 16))
     dataset = phantom.datasets()[0]
     folder = spool.path(Path("results", UID, "revision_1"))
-    phantom.write_series(folder)
+    (written,) = phantom.write_series(folder)
+    written.rename(folder / "sr.dcm")
     return ResultFile(
         dataset.SOPInstanceUID,
         dataset.SOPClassUID,
         dataset.file_meta.TransferSyntaxUID,
-        Path("results", UID, "revision_1", "0000.dcm"),
+        Path("results", UID, "revision_1", "sr.dcm"),
     )
 
 
