@@ -9,6 +9,7 @@ from typing import Final
 from dicom_node.config import SourceSettings
 from dicom_node.contexts import STORAGE_SOP_CLASSES
 from dicom_node.elements import MalformedDataSetError, walk
+from dicom_node.search_keys import SearchAttribute, search_key
 from dicom_node.uids import is_uid
 
 # Failure codes of PS3.4 table B.2-1.
@@ -21,6 +22,7 @@ CALLING_AE_TITLE_NOT_RECOGNIZED: Final = 3
 CALLED_AE_TITLE_NOT_RECOGNIZED: Final = 7
 
 _MODALITY: Final = 0x00080060
+_ACCESSION_NUMBER: Final = 0x00080050
 _PATIENT: Final = (0x00100010, 0x00100020, 0x00100021)  # name, ID, issuer of the ID
 _UIDS: Final = {
     0x00080016: "SOP Class UID (0008,0016)",
@@ -28,7 +30,7 @@ _UIDS: Final = {
     0x0020000D: "Study Instance UID (0020,000D)",
     0x0020000E: "Series Instance UID (0020,000E)",
 }
-_WANTED: Final = frozenset({_MODALITY, *_PATIENT, *_UIDS})
+_WANTED: Final = frozenset({_MODALITY, _ACCESSION_NUMBER, *_PATIENT, *_UIDS})
 _LONGEST_VALUE: Final = 1024
 
 
@@ -88,7 +90,9 @@ class Header:
     ----------
     sop_class_uid, sop_instance_uid, study_instance_uid, series_instance_uid : str
     patient : tuple of bytes
-        Name, ID and issuer of the ID as encoded; for ``patient_key`` alone.
+        Name, ID and issuer of the ID as encoded; for digests alone.
+    accession_number : bytes
+        As encoded; for a digest alone.
     """
 
     sop_class_uid: str
@@ -96,6 +100,7 @@ class Header:
     study_instance_uid: str
     series_instance_uid: str
     patient: tuple[bytes, ...] = field(repr=False)
+    accession_number: bytes = field(default=b"", repr=False)
 
 
 def admit_association(
@@ -159,7 +164,12 @@ def admit(data: memoryview, command: Command) -> Header | Rejection:
     sop_class_uid, sop_instance_uid, study_instance_uid, series_instance_uid = uids.values()
     patient = tuple(values.get(tag, b"") for tag in _PATIENT)
     header = Header(
-        sop_class_uid, sop_instance_uid, study_instance_uid, series_instance_uid, patient
+        sop_class_uid,
+        sop_instance_uid,
+        study_instance_uid,
+        series_instance_uid,
+        patient,
+        values.get(_ACCESSION_NUMBER, b""),
     )
     return _mismatch(header, values.get(_MODALITY, b""), command) or header
 
@@ -185,6 +195,21 @@ def patient_key(header: Header, secret: bytes) -> str:
         stripped = value.strip(b" \0")
         digest.update(len(stripped).to_bytes(4, "big") + stripped)
     return digest.hexdigest()
+
+
+def search_keys(header: Header, secret: bytes) -> dict[SearchAttribute, str | None]:
+    """Digests by which the series of an instance can be found.
+
+    Returns
+    -------
+    dict of SearchAttribute to str or None
+        ``None`` where the attribute is empty.
+    """
+    values = {
+        SearchAttribute.ACCESSION_NUMBER: header.accession_number,
+        SearchAttribute.PATIENT_ID: header.patient[1],
+    }
+    return {attribute: search_key(attribute, value, secret) for attribute, value in values.items()}
 
 
 def _wanted_values(data: memoryview, transfer_syntax_uid: str) -> dict[int, bytes]:

@@ -87,6 +87,10 @@ class Ledger:
         """Close every connection."""
         self._database.close()
 
+    def read(self, query: Callable[[Connection], Record]) -> Record:
+        """Run one of ``ledger_queries`` on one consistent state of the ledger."""
+        return self._database.read(query)
+
     def record_instance(
         self, instance: ReceivedInstance, completion: CompletionSettings
     ) -> StoredAs:

@@ -171,6 +171,8 @@ def _insert_series(connection: Connection, instance: ReceivedInstance) -> None:
             instance_count=0,
             source_ae_title=instance.calling_ae_title,
             patient_key=instance.patient_key,
+            accession_key=instance.accession_key,
+            patient_id_key=instance.patient_id_key,
             first_received_at=instance.received_at,
             last_received_at=instance.received_at,
             revision_started_at=instance.received_at,
@@ -280,4 +282,5 @@ def _supersede(connection: Connection, series_instance_uid: str) -> None:
 
 
 def _instance_values(instance: ReceivedInstance) -> dict[str, Any]:
-    return asdict(instance) | {"path": instance.path.as_posix()}
+    values = asdict(instance) | {"path": instance.path.as_posix()}
+    return {column.name: values[column.name] for column in INSTANCE.columns}

@@ -28,11 +28,13 @@ from dicom_node.admission import (
     admit_association,
     admit_with_room,
     patient_key,
+    search_keys,
 )
 from dicom_node.config import NodeSettings
 from dicom_node.errors import LedgerError, SpoolError
 from dicom_node.ledger import Ledger
 from dicom_node.records import ReceivedInstance, StoredAs
+from dicom_node.search_keys import SearchAttribute
 from dicom_node.spool import FileIdentity, Spool
 
 logger = structlog.get_logger(__name__)
@@ -159,6 +161,7 @@ class Receiver:
             calling_ae_title=calling,
         )
         stored = self._spool.put_instance(identity, data)
+        keys = search_keys(header, self._patient_secret)
         instance = ReceivedInstance(
             sop_instance_uid=header.sop_instance_uid,
             sop_class_uid=header.sop_class_uid,
@@ -172,6 +175,8 @@ class Receiver:
             size_bytes=stored.size_bytes,
             patient_key=patient_key(header, self._patient_secret),
             received_at=self._clock(),
+            accession_key=keys[SearchAttribute.ACCESSION_NUMBER],
+            patient_id_key=keys[SearchAttribute.PATIENT_ID],
         )
         # Before the ledger: a release that comes next must find the series here.
         self._open.add(association, header.series_instance_uid)

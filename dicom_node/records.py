@@ -30,6 +30,8 @@ class ReceivedInstance:
     patient_key : str
         Keyed digest of the patient's identity: tells two patients apart, names none.
     received_at : datetime
+    accession_key, patient_id_key : str or None
+        Keyed digests by which the series is found; the ledger keeps those of its first image.
     """
 
     sop_instance_uid: str
@@ -44,6 +46,8 @@ class ReceivedInstance:
     size_bytes: int
     patient_key: str
     received_at: datetime
+    accession_key: str | None = None
+    patient_id_key: str | None = None
 
 
 class StoredAs(StrEnum):

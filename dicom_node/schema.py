@@ -84,8 +84,19 @@ SERIES: Final = Table(
     Column("due_at", UtcDateTime),
     Column("queued_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),
+    # Of the first image; series from before these columns have none.
+    Column("accession_key", String(64)),
+    Column("patient_id_key", String(64)),
     Index(None, "state", "due_at"),
     Index(None, "last_received_at"),
+    Index(None, "study_instance_uid"),
+    Index(None, "accession_key"),
+    Index(None, "patient_id_key"),
+    # Pages go by the first image: that time never changes, so an image costs no index entry.
+    Index(None, "first_received_at", "series_instance_uid"),
+    Index("ix_series_state_first", "state", "first_received_at", "series_instance_uid"),
+    Index("ix_series_reason_first", "reason_code", "first_received_at", "series_instance_uid"),
+    Index("ix_series_source_first", "source_ae_title", "first_received_at", "series_instance_uid"),
 )
 
 INSTANCE: Final = Table(

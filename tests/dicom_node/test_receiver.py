@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from dicom_node.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
+from dicom_node.ledger_queries import series_with_keys
 from dicom_node.records import SeriesState
+from dicom_node.search_keys import SearchAttribute, typed_keys
 from tests.dicom_node.datasets import ct_header, encoded
 from tests.dicom_node.factories import Node, listening_node, node_settings
 from tests.peers import Scanner
@@ -296,3 +299,19 @@ def test_answers_are_not_held_back(node: Node) -> None:
     assert connection is not None
     assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     association.release()
+
+
+def test_a_series_is_found_by_accession_number_and_patient_id(node: Node) -> None:
+    association = associate(node)
+    assert store(association, *image(AccessionNumber="A4711", PatientID="P 12")) == 0x0000
+    association.release()
+    secret = node.spool.patient_secret()
+    for attribute, typed in (
+        (SearchAttribute.ACCESSION_NUMBER, "A4711"),
+        (SearchAttribute.PATIENT_ID, " P 12"),
+    ):
+        keys = typed_keys(attribute, typed, secret)
+        (found,) = node.ledger.read(partial(series_with_keys, keys=keys))
+        assert found.series_instance_uid == "1.2.3"
+    wrong = typed_keys(SearchAttribute.PATIENT_ID, "A4711", secret)
+    assert node.ledger.read(partial(series_with_keys, keys=wrong)) == ()
