@@ -9,6 +9,7 @@ import typer
 
 from dicom_node import __version__
 from dicom_node.config import load_settings
+from dicom_node.console.commands import console, user_commands
 from dicom_node.errors import MissingExtraError, NodeError
 from dicom_node.records import SeriesState
 from pipeline.errors import PipelineError
@@ -23,6 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.command()(console)
+app.add_typer(user_commands, name="user")
 
 
 class Sex(StrEnum):
@@ -65,7 +69,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         _complain(
             f"this command needs the package {error.name}, which is not installed: install "
-            f"psoas[listener,worker] [{MissingExtraError.code}]"
+            f"psoas[listener,worker,console] [{MissingExtraError.code}]"
         )
 
 

@@ -194,6 +194,43 @@ class BrokerSettings(_Section):
     """Redis URL; absent: the listener starts an embedded server in `storage.folder`."""
 
 
+class ConsoleSettings(_Section):
+    """The web page for administrators."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs TLS here or an https `url`."""
+    port: Port = 8080
+    """TCP port."""
+    url: Annotated[str, Field(pattern=r"^https?://[^/]+$")] | None = None
+    """How browsers reach it through a proxy, as `https://psoas.example.org`."""
+    tls_certificate: Path | None = None
+    """Certificate chain in PEM."""
+    tls_key: Path | None = None
+    """Its key in PEM."""
+    session_idle_s: Seconds = 1800.0
+    """Whoever does nothing for so long is logged out."""
+    session_longest_s: Seconds = 36000.0
+    """Everybody logs in again after so long."""
+
+    @property
+    def reached_at(self) -> str:
+        """How browsers reach it."""
+        scheme = "http" if self.tls_certificate is None else "https"
+        return self.url or f"{scheme}://{self.host}:{self.port}"
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> Self:
+        loopback = self.host in {"127.0.0.1", "::1", "localhost"}
+        if not loopback and not self.reached_at.startswith("https://"):
+            raise ValueError(
+                f"console.host {self.host} is open to the network, so passwords need TLS: set "
+                "tls_certificate and tls_key, or url when a proxy speaks https"
+            )
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("console.tls_certificate and tls_key belong together")
+        return self
+
+
 class LogSettings(_Section):
     """What is logged; never patient data."""
 
@@ -216,6 +253,7 @@ class NodeSettings(_Section):
     measurement: MeasurementSettings = MeasurementSettings()
     broker: BrokerSettings = BrokerSettings()
     log: LogSettings = LogSettings()
+    console: ConsoleSettings = ConsoleSettings()
 
     @model_validator(mode="after")
     def _closed_outside_loopback(self) -> Self:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    func,
     or_,
     select,
     tuple_,
@@ -167,6 +168,54 @@ def series_with_keys(connection: Connection, keys: Collection[str]) -> tuple[Ser
 def keys_query(keys: Collection[str]) -> Select[Any]:
     """Query of ``series_with_keys``; the digests of both attributes never coincide."""
     return _found(or_(SERIES.c.accession_key.in_(keys), SERIES.c.patient_id_key.in_(keys)))
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Images of one series that came over one way.
+
+    Parameters
+    ----------
+    calling_ae_title, sender_address, transfer_syntax_uid : str
+    image_count : int
+    size_bytes : int
+    first_at, last_at : datetime
+    """
+
+    calling_ae_title: str
+    sender_address: str
+    transfer_syntax_uid: str
+    image_count: int
+    size_bytes: int
+    first_at: datetime
+    last_at: datetime
+
+
+def arrivals(connection: Connection, series_instance_uid: str) -> tuple[Arrival, ...]:
+    """Say from whom the images of a series came, the first ones first."""
+    way = (INSTANCE.c.calling_ae_title, INSTANCE.c.sender_address, INSTANCE.c.transfer_syntax_uid)
+    first_at = func.min(INSTANCE.c.received_at).label("first_at")
+    query = (
+        select(
+            *way,
+            func.count().label("image_count"),
+            func.sum(INSTANCE.c.size_bytes).label("size_bytes"),
+            first_at,
+            func.max(INSTANCE.c.received_at).label("last_at"),
+        )
+        .where(INSTANCE.c.series_instance_uid == series_instance_uid)
+        .group_by(*way)
+        .order_by(first_at)
+    )
+    return tuple(Arrival(*row) for row in connection.execute(query))
+
+
+def waiting_before(connection: Connection, record: SeriesRecord) -> int | None:
+    """Count the series that workers get before this one; ``None`` when it waits for none."""
+    if record.state is not SeriesState.QUEUED or record.queued_at is None:
+        return None
+    before = (SERIES.c.state == SeriesState.QUEUED.value, SERIES.c.queued_at < record.queued_at)
+    return connection.execute(select(func.count()).where(*before)).scalar_one()
 
 
 def _conditions(wanted: SeriesFilter) -> list[ColumnElement[bool]]:

@@ -14,6 +14,11 @@ class SearchAttribute(StrEnum):
     ACCESSION_NUMBER = "accession"
     PATIENT_ID = "patient"
 
+    @property
+    def label(self) -> str:
+        """Words for people."""
+        return self.name.lower().replace("_", " ")
+
 
 def search_key(attribute: SearchAttribute, value: bytes, secret: bytes) -> str | None:
     """Digest of one attribute that nobody can compute without ``secret``.

@@ -25,6 +25,9 @@ from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAM
 _MIB: Final = 2**20
 _PREAMBLE: Final = b"\0" * 128 + b"DICM"
 _PART: Final = ".part"
+
+PICTURE: Final = "overlay.png"
+"""Name of the picture among the results of a revision; no destination gets it."""
 _KEY_BYTES: Final = 32
 
 
@@ -187,6 +190,10 @@ class Spool:
         for name, content in objects.items():
             self._put(paths[name], content)
         return paths
+
+    def picture(self, series_instance_uid: str, revision: int) -> Path:
+        """Absolute path of the picture that the work on a revision leaves, if it does."""
+        return self.path(_revision_folder(series_instance_uid, revision) / PICTURE)
 
     def put_outcome(self, series_instance_uid: str, revision: int, outcome: bytes) -> None:
         """Note how the work on a revision ended, after its results lie here."""

@@ -13,7 +13,7 @@ from dicom_node.config import MeasurementSettings, WorkerSettings
 from dicom_node.errors import DeviceMemoryError
 from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import ResultFile
-from dicom_node.spool import Spool
+from dicom_node.spool import PICTURE, Spool
 from pipeline.analyze import (
     AnalysisRequest,
     Cutoffs,
@@ -23,6 +23,7 @@ from pipeline.analyze import (
     load_models,
 )
 from pipeline.objects.measurement import measurement_json
+from pipeline.objects.overlay import overlay_png
 from pipeline.objects.part10 import read_files
 
 
@@ -95,6 +96,7 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
     with _memory_errors_named(series_instance_uid):
         analysis, objects = analyze_series(datasets, context.models, request)
     contents = {f"{name}.dcm": _encoded(dataset) for name, dataset in objects.items()}
+    contents[PICTURE] = overlay_png(analysis)
     paths = spool.put_results(series_instance_uid, revision, contents)
     results = tuple(
         _result_file(dataset, paths[f"{name}.dcm"]) for name, dataset in objects.items()
