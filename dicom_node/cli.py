@@ -251,7 +251,8 @@ def analyse(
 ) -> None:
     """Measure one folder without any network.
 
-    Writes measurement.json, seg.dcm, sr.dcm and overlay.png. Exit status 3: cannot be measured.
+    Writes measurement.json, seg.dcm, sr.dcm, key_image.dcm and overlay.png.
+    Exit status 3: cannot be measured.
 
     Example: psoas analyse ct/ --out results/ --sex F --height-m 1.62
     """

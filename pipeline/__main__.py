@@ -19,13 +19,18 @@ from pipeline.objects.choice import preferred_order
 from pipeline.objects.measurement import measurement_json, not_measured_json
 from pipeline.objects.overlay import overlay_png
 from pipeline.objects.part10 import read_files
+from pipeline.objects.results import DEFAULT_OUTPUTS
 from pipeline.types import Sex
 
 MEASURED: Final = 0
 MISUSE: Final = 2
 NOT_MEASURED: Final = 3
 
-_OUTPUTS: Final = ("measurement.json", "seg.dcm", "sr.dcm", "overlay.png")
+_OUTPUTS: Final = (
+    "measurement.json",
+    "overlay.png",
+    *(f"{name}.dcm" for name in DEFAULT_OUTPUTS),
+)
 
 
 @dataclass(frozen=True, slots=True)

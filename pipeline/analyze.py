@@ -15,14 +15,14 @@ from pipeline.level.given import GivenSlice
 from pipeline.level.l3 import load_level_finder
 from pipeline.objects.ct_series import read_subject, read_volume, series_remarks
 from pipeline.objects.eligibility import FEWEST_SLICES, check_eligibility
-from pipeline.objects.identity import ResultContext
-from pipeline.objects.results import RESULT_BUILDERS
+from pipeline.objects.identity import PredecessorReport, ResultContext
+from pipeline.objects.results import DEFAULT_OUTPUTS, RESULT_BUILDERS
 from pipeline.objects.subject import subject_remarks
 from pipeline.quality import check, check_certainty, require_plausible
 from pipeline.sarcopenia import DENSITY_MEASURES, SIZE_MEASURES, assess, assess_attenuation
 from pipeline.segment import segment
 from pipeline.tissues import SKELETAL_MUSCLE
-from pipeline.types import Analysis, CTVolume, Sex, Subject
+from pipeline.types import Analysis, CTVolume, PriorMeasurement, Sex, Subject
 from pipeline.weights import LoadedModel, choose_device, load_model
 
 
@@ -87,6 +87,11 @@ class AnalysisRequest:
     slice_uid : str or None
         SOP Instance UID of the slice to measure instead of the one that would be found.
     cutoffs : Cutoffs
+    outputs : tuple of str
+        Names in ``RESULT_BUILDERS`` of the objects to build.
+    prior : PriorMeasurement or None
+    predecessor : PredecessorReport or None
+        As in ``ResultContext``.
     """
 
     content_datetime: datetime
@@ -95,6 +100,9 @@ class AnalysisRequest:
     height_m: float | None = None
     slice_uid: str | None = None
     cutoffs: Cutoffs = field(default_factory=load_cutoffs)
+    outputs: tuple[str, ...] = DEFAULT_OUTPUTS
+    prior: PriorMeasurement | None = None
+    predecessor: PredecessorReport | None = None
 
 
 def load_models(segmenter: Path | None, level_finder: Path | None, device: str = "auto") -> Models:
@@ -145,8 +153,14 @@ def analyze_series(
     analysis = _measure(volume, subject, models, request)
     remarks = (*subject_remarks(datasets), *series_remarks(datasets, volume))
     analysis = replace(analysis, quality=(*analysis.quality, *remarks))
-    context = ResultContext(tuple(datasets), request.content_datetime, request.software_version)
-    return analysis, {name: build(analysis, context) for name, build in RESULT_BUILDERS.items()}
+    context = ResultContext(
+        tuple(datasets),
+        request.content_datetime,
+        request.software_version,
+        prior=request.prior,
+        predecessor=request.predecessor,
+    )
+    return analysis, {name: RESULT_BUILDERS[name](analysis, context) for name in request.outputs}
 
 
 def _subject(datasets: Sequence[Dataset], request: AnalysisRequest) -> Subject:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,9 @@ def tool() -> Callable[[str], str]:
     """Path of a program; without it a test fails in CI and says on a desk why it is skipped."""
 
     def find(name: str) -> str:
-        path = shutil.which(name)
+        # Some come as wheels, beside the interpreter; Debian keeps Orthanc where root looks.
+        folders = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"]
+        path = shutil.which(name, path=os.pathsep.join(folders))
         if path is None:
             message = f"{name} is not installed; tests/run.sh installs it"
             if os.environ.get("CI") == "true":

@@ -1,4 +1,4 @@
-"""Draw a mask on its CT slice as a PNG."""
+"""Write what was read back as PNG files."""
 
 from pathlib import Path
 from typing import Final
@@ -32,3 +32,15 @@ def draw_overlay(source: Dataset, mask: NDArray[np.bool_], path: Path) -> None:
     marked[mask] = (1 - _OPACITY) * plain[mask] + _OPACITY * _COLOUR
     side_by_side = np.concatenate([plain, marked], axis=1)
     Image.fromarray(np.rint(side_by_side).astype(np.uint8)).save(path)
+
+
+def write_image(image: Dataset, path: Path) -> None:
+    """Write the pixels of a colour image.
+
+    Parameters
+    ----------
+    image : Dataset
+        RGB, 8 bits, not compressed.
+    path : Path
+    """
+    Image.fromarray(image.pixel_array).save(path)

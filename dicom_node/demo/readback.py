@@ -1,4 +1,4 @@
-"""Understand a segmentation and a report that were read back from a PACS."""
+"""Understand the results that were read back from a PACS."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from dicom_node.demo.processes import DemoError
 from pipeline.objects import codes
@@ -20,15 +24,16 @@ _AREA_TOLERANCE_CM2 = 0.006
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The two objects of one series in the PACS."""
+    """The objects of one series in the PACS."""
 
     segmentation: Dataset
     report: Dataset
+    key_image: Dataset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    """What the two objects say together.
+    """What segmentation and report say together.
 
     Parameters
     ----------
@@ -63,7 +68,7 @@ class Finding:
 
 
 def stored_results(datasets: Sequence[Dataset], source: Dataset) -> Stored | None:
-    """Pick segmentation and report out of a study; ``None`` while one of them is missing.
+    """Pick the results out of a study; ``None`` while one of them is missing.
 
     Raises
     ------
@@ -72,7 +77,11 @@ def stored_results(datasets: Sequence[Dataset], source: Dataset) -> Stored | Non
     """
     by_class = {
         sop_class: [dataset for dataset in datasets if dataset.SOPClassUID == sop_class]
-        for sop_class in (SegmentationStorage, Comprehensive3DSRStorage)
+        for sop_class in (
+            SegmentationStorage,
+            Comprehensive3DSRStorage,
+            SecondaryCaptureImageStorage,
+        )
     }
     if not all(by_class.values()):
         return None
@@ -82,7 +91,7 @@ def stored_results(datasets: Sequence[Dataset], source: Dataset) -> Stored | Non
         for keyword in ("StudyInstanceUID", "PatientID", "PatientName"):
             if found[0].get(keyword) != source.get(keyword):
                 raise DemoError(f"{keyword} of {found[0].SOPClassUID.name} is not that of the CT")
-    return Stored(by_class[SegmentationStorage][0], by_class[Comprehensive3DSRStorage][0])
+    return Stored(*(found[0] for found in by_class.values()))
 
 
 def understand(stored: Stored, series: Sequence[Dataset]) -> Finding:

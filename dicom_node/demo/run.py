@@ -19,7 +19,7 @@ from rich.table import Table
 
 from dicom_node.config import NodeSettings, load_settings
 from dicom_node.demo.pacs import Pacs, start_pacs
-from dicom_node.demo.picture import draw_overlay
+from dicom_node.demo.picture import draw_overlay, write_image
 from dicom_node.demo.processes import DemoError, Parts, free_port
 from dicom_node.demo.readback import Finding, Stored, stored_results, understand
 from dicom_node.errors import NodeError, PeerError
@@ -126,13 +126,18 @@ def _play(stage: Stage, pacs_kind: str, keep: Path | None) -> None:
     with closing(Ledger.open(settings.ledger_url)) as ledger:
         _send(stage, settings, paths, series)
         _wait_until_delivered(stage, ledger, series[0].SeriesInstanceUID)
-        finding = understand(_stored(pacs, series[0]), series)
-        stage.say(f"read SEG and SR back from {pacs.name}: same patient, same study, same area")
+        stored = _stored(pacs, series[0])
+        finding = understand(stored, series)
+        stage.say(
+            f"read SEG, SR and key image back from {pacs.name}: same patient, same study, same area"
+        )
         elapsed_s = _time_to_pacs_s(ledger, series[0].SeriesInstanceUID)
-    picture = _picture_path(keep)
+    picture, key_image = (_picture_path(keep, name) for name in ("overlay", "key-image"))
     draw_overlay(finding.source, finding.mask, picture)
+    write_image(stored.key_image, key_image)
     stage.console.print(_table(finding, len(series), elapsed_s))
     stage.console.print(f"Overlay: {picture}", markup=False)
+    stage.console.print(f"Key image, as the PACS shows it: {key_image}", markup=False)
 
 
 def _start_node(stage: Stage, pacs: Pacs) -> NodeSettings:
@@ -222,7 +227,7 @@ def _in_words(entry: HistoryEntry) -> str:
 def _stored(pacs: Pacs, source: Dataset) -> Stored:
     stored = stored_results(pacs.results_of(source.StudyInstanceUID), source)
     if stored is None:
-        raise DemoError(f"{pacs.name} does not hold both SEG and SR")
+        raise DemoError(f"{pacs.name} does not hold SEG, SR and key image")
     return stored
 
 
@@ -262,12 +267,12 @@ def _height_mm(dataset: Dataset) -> float:
     return float(dataset.ImagePositionPatient[2])
 
 
-def _picture_path(keep: Path | None) -> Path:
+def _picture_path(keep: Path | None, name: str) -> Path:
     if keep is not None:
-        return keep / "overlay.png"
-    descriptor, name = tempfile.mkstemp(prefix="psoas-demo-", suffix=".png")
+        return keep / f"{name}.png"
+    descriptor, path = tempfile.mkstemp(prefix=f"psoas-demo-{name}-", suffix=".png")
     os.close(descriptor)
-    return Path(name)
+    return Path(path)
 
 
 @contextmanager

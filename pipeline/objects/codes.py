@@ -12,7 +12,7 @@ from typing import Final
 from pydicom.sr.coding import Code
 
 from pipeline.tissues import SKELETAL_MUSCLE
-from pipeline.types import Verdict
+from pipeline.types import Measure, Verdict
 
 LOCAL_SCHEME: Final = "99PSOAS"
 LOCAL_SCHEME_NAME: Final = "Psoas local codes"
@@ -29,6 +29,8 @@ AREA_LOWER_BOUND: Final = Code("SMALOWER", LOCAL_SCHEME, "Lower bound of skeleta
 AREA_UPPER_BOUND: Final = Code("SMAUPPER", LOCAL_SCHEME, "Upper bound of skeletal muscle area")
 INTERVAL_COVERAGE: Final = Code("SMACOVER", LOCAL_SCHEME, "Coverage of the bounds")
 AREA_CUTOFF: Final = Code("SMACUTOFF", LOCAL_SCHEME, "Cut-off of skeletal muscle area")
+INDEX_CUTOFF: Final = Code("SMICUTOFF", LOCAL_SCHEME, "Cut-off of skeletal muscle index")
+ATTENUATION_CUTOFF: Final = Code("SMDCUTOFF", LOCAL_SCHEME, "Cut-off of muscle attenuation")
 PRIOR_AREA: Final = Code("SMAPRIOR", LOCAL_SCHEME, "Previous skeletal muscle area")
 PRIOR_DATE: Final = Code("SMAPRIORDATE", LOCAL_SCHEME, "Date of the previous study")
 AREA_CHANGE: Final = Code("SMACHANGE", LOCAL_SCHEME, "Change of skeletal muscle area")
@@ -40,12 +42,23 @@ INDEX_UNIT: Final = Code("cm2/m2", "UCUM", "cm2/m2")
 PERCENT: Final = Code("%", "UCUM", "%")
 
 LOW_MUSCLE_AREA: Final = Code("LOWSMA", LOCAL_SCHEME, "Low skeletal muscle area")
+LOW_MUSCLE_INDEX: Final = Code("LOWSMI", LOCAL_SCHEME, "Low skeletal muscle index")
+LOW_ATTENUATION: Final = Code("LOWSMD", LOCAL_SCHEME, "Low skeletal muscle attenuation")
 REASON: Final = Code("REASON", LOCAL_SCHEME, "Reason of the assessment")
 CITATION: Final = Code("CITATION", LOCAL_SCHEME, "Source of the cut-off")
 COMPARISON: Final = Code("COMPARISON", LOCAL_SCHEME, "Comparison with the previous study")
+REFUSAL: Final = Code("REFUSAL", LOCAL_SCHEME, "Code of the refusal")
 QUALITY_REMARK: Final = Code("QUALITY", LOCAL_SCHEME, "Quality remark")
 INTENDED_USE: Final = Code("INTENDED", LOCAL_SCHEME, "Intended use")
 
+DIAGNOSTIC_REPORT: Final = Code("18748-4", "LN", "Diagnostic Imaging Report")
+LANGUAGE: Final = Code("121049", "DCM", "Language of Content Item and Descendants")
+OBSERVER_TYPE: Final = Code("121005", "DCM", "Observer Type")
+DEVICE: Final = Code("121007", "DCM", "Device")
+DEVICE_UID: Final = Code("121012", "DCM", "Device Observer UID")
+DEVICE_NAME: Final = Code("121013", "DCM", "Device Observer Name")
+DEVICE_MANUFACTURER: Final = Code("121014", "DCM", "Device Observer Manufacturer")
+DEVICE_MODEL: Final = Code("121015", "DCM", "Device Observer Model Name")
 CT_PROCEDURE: Final = Code("25045-6", "LN", "CT unspecified body region")
 ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
 ENGLISH: Final = Code("en", "RFC5646", "English")
@@ -59,6 +72,24 @@ VERDICTS: Final[Mapping[Verdict, Code]] = MappingProxyType(
         Verdict.NOT_ASSESSED: Code("NOTASSESSED", LOCAL_SCHEME, "Not assessed"),
     }
 )
+
+LOW_FINDINGS: Final[Mapping[Measure, Code]] = MappingProxyType(
+    {
+        Measure.AREA: LOW_MUSCLE_AREA,
+        Measure.INDEX: LOW_MUSCLE_INDEX,
+        Measure.ATTENUATION: LOW_ATTENUATION,
+    }
+)
+"""What a verdict on each measure is a verdict on."""
+
+CUTOFFS: Final[Mapping[Measure, tuple[Code, Code]]] = MappingProxyType(
+    {
+        Measure.AREA: (AREA_CUTOFF, SQUARE_CENTIMETRE),
+        Measure.INDEX: (INDEX_CUTOFF, INDEX_UNIT),
+        Measure.ATTENUATION: (ATTENUATION_CUTOFF, HOUNSFIELD_UNIT),
+    }
+)
+"""Name and unit of the cut-off of each measure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ class Change:
         A change this large in either direction may come from measuring alone; ``None`` when the
         present measurement has no interval.
     coverage : float or None
-        Share of unchanged patients, 0 to 1, whose measured change is no larger.
+        Share of unchanged patients, 0 to 1, whose measured change is no larger; ``None`` when the
+        intervals are of a customary width.
     same_model : bool or None
         Whether the same weights made both; ``None`` when that is not known.
     """
@@ -66,14 +67,15 @@ def change_text(change: Change) -> str:
     """Say it in two or three sentences."""
     prior = change.prior
     sentences = [f"Previous area {prior.area_cm2:.1f} cm2 on {prior.study_date:%Y-%m-%d}."]
-    if change.error_percent is None or change.coverage is None:
+    if change.error_percent is None:
         sentences.append(f"Change {change.percent:+.1f} %; its measurement error is not known.")
     else:
+        kind = "not calibrated" if change.coverage is None else f"{change.coverage:.0%}"
         beyond = abs(change.percent) > change.error_percent
         sentences.append(
             f"Change {change.percent:+.1f} %, "
             f"{'beyond' if beyond else 'within'} the measurement error of "
-            f"\N{PLUS-MINUS SIGN}{change.error_percent:.1f} % ({change.coverage:.0%})."
+            f"\N{PLUS-MINUS SIGN}{change.error_percent:.1f} % ({kind})."
         )
     if change.same_model is False:
         sentences.append("The previous area was measured with other weights.")

@@ -34,7 +34,8 @@ def put_contributing_equipment(result: Dataset, analysis: Analysis, context: Res
 def coded(code: Code) -> Dataset:
     """Return the item of a code sequence."""
     item = Dataset()
-    item.CodeValue = code.value
+    # PS3.3 8.1: a code of more than 16 characters has an attribute of its own.
+    setattr(item, "CodeValue" if len(code.value) <= 16 else "LongCodeValue", code.value)
     item.CodingSchemeDesignator = code.scheme_designator
     item.CodeMeaning = code.meaning
     return item

@@ -39,6 +39,10 @@ _OPTIONAL: Final = (
     *("IssuerOfAccessionNumberSequence", "StudyDescription", "ProcedureCodeSequence"),
     "LongitudinalTemporalInformationModified",
 )
+# Of a clinical trial these may be empty, never absent (PS3.3 C.7.1.3).
+_EMPTY_IN_A_TRIAL: Final = frozenset(
+    {"ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def derived_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
         repr(analysis.assessment),
         repr(analysis.attenuation_assessment),
     ]
-    return _hashed_uid(parts)
+    return hashed_uid(parts)
 
 
 def report_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
@@ -119,7 +123,7 @@ def report_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
 
     A prior that becomes known later makes another report, never other bytes under the same UID.
     """
-    return _hashed_uid(
+    return hashed_uid(
         [
             derived_uid(analysis, context, kind),
             repr(context.prior),
@@ -128,9 +132,15 @@ def report_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
     )
 
 
+def hashed_uid(parts: Sequence[str]) -> str:
+    """Derive a UID under 2.25 from texts."""
+    digest = hashlib.sha256("\n".join(parts).encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
 def device_uid(context: ResultContext) -> str:
     """Return the UID of this installation as an observer; the same for all its results."""
-    return _hashed_uid([context.uid_root_key, "device"])
+    return hashed_uid([context.uid_root_key, "device"])
 
 
 def frame_of(context: ResultContext, source: SliceSource) -> Frame:
@@ -180,6 +190,24 @@ def stamp(result: Dataset, analysis: Analysis, context: ResultContext) -> None:
     there and is not in the source is left empty, none is invented.
     """
     source = level_frame(analysis, context).dataset
+    stamp_as(result, source, software_versions(analysis, context), context)
+
+
+def stamp_as(
+    result: Dataset, source: Dataset, versions: Sequence[str], context: ResultContext
+) -> None:
+    """Do what ``stamp`` does, without an analysis.
+
+    Parameters
+    ----------
+    result : Dataset
+        With file meta information.
+    source : Dataset
+        Whose patient and study it belongs to.
+    versions : sequence of str
+        Software and models, at most 64 characters each.
+    context : ResultContext
+    """
     result.SpecificCharacterSet = UTF_8
     _copy(source, result, _TYPE_2, keep_empty=True)
     _copy(source, result, _OPTIONAL, keep_empty=False)
@@ -191,8 +219,7 @@ def stamp(result: Dataset, analysis: Analysis, context: ResultContext) -> None:
     result.Manufacturer = MANUFACTURER
     result.ManufacturerModelName = MODEL_NAME
     result.DeviceSerialNumber = context.uid_root_key[:64]
-    result.SoftwareVersions = software_versions(analysis, context)
-    result.BodyPartExamined = "ABDOMEN"
+    result.SoftwareVersions = list(versions)
     result.file_meta.ImplementationClassUID = _IMPLEMENTATION_CLASS_UID
     result.file_meta.ImplementationVersionName = f"PSOAS_{context.software_version}"[:16]
 
@@ -224,17 +251,12 @@ def slice_thickness_mm(analysis: Analysis) -> float:
     return thickness_mm or round(analysis.volume.slice_spacing_mm, 4)
 
 
-def _hashed_uid(parts: Sequence[str]) -> str:
-    digest = hashlib.sha256("\n".join(parts).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
-
-
 def _copy(source: Dataset, result: Dataset, keywords: Sequence[str], *, keep_empty: bool) -> None:
     for keyword in keywords:
         element = _element(source, keyword)
         if element is not None:
             result[keyword] = element
-        elif keep_empty:
+        elif keep_empty or (keyword in _EMPTY_IN_A_TRIAL and keyword in source):
             setattr(result, keyword, None)
         elif keyword in result:
             del result[keyword]

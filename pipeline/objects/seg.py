@@ -1,6 +1,7 @@
 """Builds the DICOM Segmentation of a measured slice (PS3.3 A.51)."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import highdicom
@@ -27,11 +28,30 @@ from pipeline.objects.identity import (
     frame_of,
     stamp,
 )
+from pipeline.objects.skeleton import ResultSeries
 from pipeline.tissues import TISSUES, Tissue
 from pipeline.types import Analysis
 
-SERIES_NUMBER: Final = 901
-SERIES_DESCRIPTION: Final = "AI SMA L3 SEG (RESEARCH)"
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One way of storing a mask.
+
+    Parameters
+    ----------
+    name : str
+        Tells the UIDs of two encodings apart.
+    segmentation_type : str
+        ``"BINARY"`` or ``"LABELMAP"``.
+    series : ResultSeries
+    """
+
+    name: str
+    segmentation_type: str
+    series: ResultSeries
+
+
+BINARY: Final = Encoding("seg", "BINARY", ResultSeries("SEG", 901, "AI SMA L3 SEG (RESEARCH)"))
 
 
 def build(analysis: Analysis, context: ResultContext) -> Dataset:
@@ -54,17 +74,29 @@ def build(analysis: Analysis, context: ResultContext) -> Dataset:
     ValueError
         The mask is empty: a segmentation without pixels is never sent.
     """
+    return encode(analysis, context, BINARY)
+
+
+def encode(analysis: Analysis, context: ResultContext, encoding: Encoding) -> Dataset:
+    """Do what ``build`` does, in any encoding.
+
+    Raises
+    ------
+    ValueError
+        The mask is empty.
+    """
     if not segmented_tissues(analysis):
         raise ValueError("the mask is empty, there is nothing to encode")
     sources = analysis.volume.sources
     frames = [frame_of(context, sources[index]) for index in mask_slices(analysis)]
     with quiet():
-        result = _segmentation(analysis, context, frames)
+        result = _segmentation(analysis, context, frames, encoding)
         stamp(result, analysis, context)
         put_contributing_equipment(result, analysis, context)
+        result.BodyPartExamined = "ABDOMEN"
         result.ContentCreatorName = None
         result.ContentQualification = "RESEARCH"
-        _fix_organization(result, derived_uid(analysis, context, "dimensions"))
+        _fix_organization(result, derived_uid(analysis, context, f"{encoding.name} dimensions"))
         _fix_spacing(result, analysis.volume.slice_spacing_mm)
         _refer_to_frames(result, frames)
     return result
@@ -111,16 +143,16 @@ def frame_number(analysis: Analysis, tissue: Tissue, slice_index: int) -> int:
 
 
 def _segmentation(
-    analysis: Analysis, context: ResultContext, frames: Sequence[Frame]
+    analysis: Analysis, context: ResultContext, frames: Sequence[Frame], encoding: Encoding
 ) -> highdicom.seg.Segmentation:
     return highdicom.seg.Segmentation(
         source_images=[describe_image(analysis, frame) for frame in frames],
         pixel_array=_pixels(analysis),
-        segmentation_type="BINARY",
+        segmentation_type=encoding.segmentation_type,
         segment_descriptions=_descriptions(analysis, context),
-        series_instance_uid=derived_uid(analysis, context, "seg series"),
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid(analysis, context, "seg"),
+        series_instance_uid=derived_uid(analysis, context, f"{encoding.name} series"),
+        series_number=encoding.series.number,
+        sop_instance_uid=derived_uid(analysis, context, encoding.name),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
@@ -128,7 +160,7 @@ def _segmentation(
         device_serial_number=context.uid_root_key[:64],
         content_label="SMA_L3",
         content_description="Skeletal muscle and fat at L3 (AI, research use)",
-        series_description=SERIES_DESCRIPTION,
+        series_description=encoding.series.description,
         specific_character_set=UTF_8,
     )
 

@@ -45,9 +45,14 @@ def spine_outline(volume: CTVolume, slice_index: int) -> NDArray[np.float64]:
     return points
 
 
+def body_of(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Find the body on a slice: the largest region that is not air, without couch and clothes."""
+    return _largest(hu > _BODY_HU)
+
+
 def _spine_middle(volume: CTVolume, slice_index: int) -> tuple[float, float]:
     hu = volume.hu[slice_index]
-    body = _largest(hu > _BODY_HU)
+    body = body_of(hu)
     if not body.any():
         return (hu.shape[0] - 1) / 2, (hu.shape[1] - 1) / 2
     rows, columns = np.indices(hu.shape)

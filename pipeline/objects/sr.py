@@ -29,7 +29,7 @@ from pipeline.objects.identity import (
 )
 from pipeline.objects.spine import spine_outline
 from pipeline.tissues import SKELETAL_MUSCLE, TISSUES
-from pipeline.types import Analysis
+from pipeline.types import Analysis, Assessment, Measure
 
 SERIES_NUMBER: Final = 951
 SERIES_DESCRIPTION: Final = "AI SMA L3 report (RESEARCH)"
@@ -72,10 +72,32 @@ def build(analysis: Analysis, context: ResultContext) -> Dataset:
         )
         stamp(result, analysis, context)
         put_contributing_equipment(result, analysis, context)
-        result.CodingSchemeIdentificationSequence = [_local_scheme()]
-        if context.predecessor is not None:
-            result.PredecessorDocumentsSequence = [_predecessor(context.predecessor)]
+        result.CodingSchemeIdentificationSequence = [local_scheme()]
+        put_predecessor(result, context)
     return result
+
+
+def assessments(analysis: Analysis) -> Iterator[tuple[Measure, Assessment]]:
+    """List the verdicts: on the size of the muscle, then on its density when it was asked for."""
+    size = analysis.assessment
+    yield Measure.AREA if size.cutoff is None else size.cutoff.measure, size
+    if analysis.attenuation_assessment is not None:
+        yield Measure.ATTENUATION, analysis.attenuation_assessment
+
+
+def local_scheme() -> Dataset:
+    """Return the item that says whose our own codes are (PS3.3 C.12.1)."""
+    item = Dataset()
+    item.CodingSchemeDesignator = codes.LOCAL_SCHEME
+    item.CodingSchemeName = codes.LOCAL_SCHEME_NAME
+    item.CodingSchemeResponsibleOrganization = MANUFACTURER
+    return item
+
+
+def put_predecessor(result: Dataset, context: ResultContext) -> None:
+    """Name the report that this one replaces, if any (PS3.3 C.17.2)."""
+    if context.predecessor is not None:
+        result.PredecessorDocumentsSequence = [_predecessor(context.predecessor)]
 
 
 def _report(
@@ -108,7 +130,7 @@ def _observation_context(context: ResultContext) -> highdicom.sr.ObservationCont
     )
     return highdicom.sr.ObservationContext(
         observer_device_context=highdicom.sr.ObserverContext(
-            observer_type=highdicom.sr.CodedConcept("121007", "DCM", "Device"),
+            observer_type=highdicom.sr.CodedConcept.from_code(codes.DEVICE),
             observer_identifying_attributes=device,
         )
     )
@@ -139,8 +161,9 @@ def _segment_group(
         measurements=[*_measurements(analysis), *_changes(analysis, context)],
         qualitative_evaluations=[
             highdicom.sr.QualitativeEvaluation(
-                codes.LOW_MUSCLE_AREA, codes.VERDICTS[analysis.assessment.verdict]
+                codes.LOW_FINDINGS[measure], codes.VERDICTS[assessment.verdict]
             )
+            for measure, assessment in assessments(analysis)
         ],
     )
     group[0].ContentSequence.extend(_remarks(analysis, context))
@@ -203,8 +226,10 @@ def _measurements(analysis: Analysis) -> Iterator[highdicom.sr.Measurement]:
         yield _number(codes.AREA_UPPER_BOUND, interval.upper_cm2, codes.SQUARE_CENTIMETRE)
         if interval.coverage is not None:
             yield _number(codes.INTERVAL_COVERAGE, interval.coverage * 100, codes.PERCENT)
-    if analysis.assessment.cutoff_cm2 is not None:
-        yield _number(codes.AREA_CUTOFF, analysis.assessment.cutoff_cm2, codes.SQUARE_CENTIMETRE)
+    for measure, assessment in assessments(analysis):
+        if assessment.cutoff is not None:
+            name, unit = codes.CUTOFFS[measure]
+            yield _number(name, assessment.cutoff.value, unit)
 
 
 def _changes(analysis: Analysis, context: ResultContext) -> Iterator[highdicom.sr.Measurement]:
@@ -230,9 +255,11 @@ def _remarks(
     analysis: Analysis, context: ResultContext
 ) -> Iterator[highdicom.sr.TextContentItem | highdicom.sr.DateContentItem]:
     yield _text(codes.INTENDED_USE, RESEARCH_NOTICE)
-    yield _text(codes.REASON, analysis.assessment.reason)
-    if analysis.assessment.citation:
-        yield _text(codes.CITATION, analysis.assessment.citation)
+    for _, assessment in assessments(analysis):
+        yield _text(codes.REASON, assessment.reason)
+        if assessment.cutoff is not None:
+            said = f"{assessment.cutoff.citation}. Derived from: {assessment.cutoff.population}"
+            yield _text(codes.CITATION, said)
     if context.prior is not None:
         yield highdicom.sr.DateContentItem(
             name=codes.PRIOR_DATE, value=context.prior.study_date, relationship_type="CONTAINS"
@@ -265,7 +292,6 @@ def _segmentation(analysis: Analysis, context: ResultContext, frame: Frame) -> D
 
 
 def _predecessor(report: PredecessorReport) -> Dataset:
-    """Name the report that this one replaces (PS3.3 C.17.2, Predecessor Documents Sequence)."""
     instance = Dataset()
     instance.ReferencedSOPClassUID = report.sop_class_uid
     instance.ReferencedSOPInstanceUID = report.sop_instance_uid
@@ -276,11 +302,3 @@ def _predecessor(report: PredecessorReport) -> Dataset:
     study.StudyInstanceUID = report.study_instance_uid
     study.ReferencedSeriesSequence = [series]
     return study
-
-
-def _local_scheme() -> Dataset:
-    item = Dataset()
-    item.CodingSchemeDesignator = codes.LOCAL_SCHEME
-    item.CodingSchemeName = codes.LOCAL_SCHEME_NAME
-    item.CodingSchemeResponsibleOrganization = MANUFACTURER
-    return item

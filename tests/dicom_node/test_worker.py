@@ -51,7 +51,9 @@ def test_work_that_is_repeated_writes_the_same_bytes(
 def test_results_are_what_the_outcome_says(context: WorkerContext, demo_series: Path) -> None:
     outcome = measure(put_series(context, demo_series), 1, context)
     assert outcome.kind is OutcomeKind.MEASURED
-    assert [result.path.name for result in outcome.results] == ["seg.dcm", "sr.dcm"]
+    assert [result.path.name for result in outcome.results] == [
+        *("seg.dcm", "sr.dcm", "key_image.dcm")
+    ]
     for result in outcome.results:
         dataset = dcmread(context.spool.path(result.path))
         assert dataset.SOPInstanceUID == result.sop_instance_uid

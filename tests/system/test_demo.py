@@ -50,6 +50,9 @@ def test_demo_measures_and_reads_back(tmp_path: Path) -> None:
     assert f"Overlay: {folder / 'overlay.png'}" in said
     with Image.open(folder / "overlay.png") as picture:
         assert picture.size == (1024, 512)
+    assert f"Key image, as the PACS shows it: {folder / 'key-image.png'}" in said
+    with Image.open(folder / "key-image.png") as picture:
+        assert picture.width == 1120
     assert processes_of(folder) == []
 
 

@@ -1,11 +1,15 @@
-"""A series goes in, SEG and SR come out, whatever breaks on the way."""
+"""A series goes in, SEG, SR and key image come out, whatever breaks on the way."""
 
 import json
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from dicom_node.demo.readback import stored_results, understand
 from dicom_node.records import SeriesState
@@ -14,11 +18,13 @@ from tests.system.running_node import RunningNode, wait_until
 pytestmark = [pytest.mark.network, pytest.mark.redis, pytest.mark.slow]
 
 
-def test_series_comes_back_as_segmentation_and_report(node: RunningNode, series: Path) -> None:
+def test_series_comes_back_as_segmentation_report_and_key_image(
+    node: RunningNode, series: Path
+) -> None:
     uid = node.send(series)
     node.wait_for(uid, SeriesState.DELIVERED)
     assert sorted(d.SOPClassUID for d in node.pacs.received.values()) == sorted(
-        [SegmentationStorage, Comprehensive3DSRStorage]
+        [SegmentationStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage]
     )
     sent = [dcmread(path) for path in sorted(series.glob("*.dcm"))]
     stored = stored_results(list(node.pacs.received.values()), sent[0])
@@ -45,7 +51,7 @@ def test_series_is_analysed_after_the_broker_was_killed(node: RunningNode, serie
     uid = node.send(series)
     node.kill_broker()
     node.wait_for(uid, SeriesState.DELIVERED)
-    assert len(node.pacs.received) == 2
+    assert len(node.pacs.received) == 3
 
 
 def test_series_survives_the_process_that_measures_it(node: RunningNode, series: Path) -> None:
@@ -54,7 +60,7 @@ def test_series_survives_the_process_that_measures_it(node: RunningNode, series:
     node.kill_child("gpu")
     node.wait_for(uid, SeriesState.DELIVERED)
     assert node.events(uid).count("work_lost") == 1
-    assert len(node.pacs.received) == 2
+    assert len(node.pacs.received) == 3
 
 
 def test_series_survives_the_whole_worker(node: RunningNode, series: Path) -> None:
@@ -64,7 +70,7 @@ def test_series_survives_the_whole_worker(node: RunningNode, series: Path) -> No
     node.start("gpu")
     node.wait_for(uid, SeriesState.DELIVERED)
     assert node.events(uid).count("task_sent") == 2
-    assert len(node.pacs.received) == 2
+    assert len(node.pacs.received) == 3
 
 
 def test_repeated_work_makes_no_twins(node: RunningNode, series: Path) -> None:
@@ -85,6 +91,6 @@ def test_administrator_sees_what_happened(node: RunningNode, series: Path) -> No
     account = json.loads(node.psoas("show", uid, "--json").stdout)
     assert account["series"]["state"] == "delivered"
     assert account["measurement"]["skeletal_muscle_area_cm2"] > 0
-    assert [delivery["state"] for delivery in account["deliveries"]] == ["accepted", "accepted"]
+    assert [delivery["state"] for delivery in account["deliveries"]] == ["accepted"] * 3
     overview = json.loads(node.psoas("status", "--json").stdout)
     assert uid in {record["series_instance_uid"] for record in overview["series"]}

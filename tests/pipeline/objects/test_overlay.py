@@ -1,19 +1,30 @@
 import dataclasses
 import io
+from datetime import date
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.objects.overlay import overlay_png
+from pipeline.objects.overlay import draw_page, overlay_png
+from pipeline.types import PriorMeasurement, QualityFlag, Severity, Verdict
 from tests.phantoms import AXIAL, TorsoPhantom, phantom_analysis
 
 SHAPE = (12, 64, 64)
+PHANTOM = TorsoPhantom(SHAPE, 6.0)
+
+BANNER = slice(0, 44)
+AXIAL_VIEW = (slice(44, 684), slice(0, 700))
+SPINE_VIEWS = (
+    (slice(396, 676), slice(712, 908)),
+    (slice(396, 676), slice(912, 1108)),
+)
+YELLOW = (255, 220, 0)
 
 
-def picture(phantom: TorsoPhantom) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(overlay_png(phantom_analysis(phantom)))))
+def picture(phantom: TorsoPhantom, level_index: int | None = None) -> NDArray[np.uint8]:
+    return np.asarray(draw_page(phantom_analysis(phantom, level_index)))
 
 
 def reddish(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -41,46 +52,84 @@ def test_the_patient_lies_the_same_way_however_stored(orientation: tuple[float, 
 
 
 def test_the_vertebra_is_at_the_back_and_muscle_all_round() -> None:
-    pixels = picture(TorsoPhantom(SHAPE, 6.0))
-    axial = pixels[34:674, :640]
+    axial = picture(PHANTOM)[AXIAL_VIEW]
     white = (axial > 250).all(axis=-1)
     white[:, :60] = white[:, -60:] = False  # the side letters
-    rows = np.nonzero(white)[0]
-    assert rows.mean() > 340
-    columns = np.nonzero(reddish(axial))[1]
-    assert columns.mean() == pytest.approx(319.5, abs=3)
+    assert np.nonzero(white)[0].mean() > 340
+    assert np.nonzero(reddish(axial))[1].mean() == pytest.approx(349.5, abs=6)
+
+
+def test_the_body_fills_the_view_and_the_couch_does_not() -> None:
+    wide = TorsoPhantom((12, 128, 128), 6.0)
+    for phantom in (PHANTOM, wide):
+        columns = np.nonzero(reddish(picture(phantom)[AXIAL_VIEW]))[1]
+        assert np.ptp(columns) > 550
 
 
 def test_the_level_is_marked_where_the_slice_lies() -> None:
     phantom = TorsoPhantom((20, 64, 64), 6.0, 10.0)
-    low, high = (
-        np.asarray(Image.open(io.BytesIO(overlay_png(phantom_analysis(phantom, index)))))
-        for index in (3, 16)
-    )
-    yellow = [
-        np.nonzero((one[34:354, 950] == (255, 220, 0)).all(axis=-1))[0].mean()
-        for one in (low, high)
-    ]
-    assert yellow[0] > yellow[1] + 80
+    low, high = (picture(phantom, index) for index in (3, 16))
+    for view in SPINE_VIEWS:
+        yellow = [
+            np.nonzero((one[view][:, 150] == YELLOW).all(axis=-1))[0].mean() for one in (low, high)
+        ]
+        assert yellow[0] > yellow[1] + 50
 
 
-def test_the_head_is_up_in_the_side_views() -> None:
+def test_the_head_is_up_in_the_views_of_the_spine() -> None:
     analysis = phantom_analysis(TorsoPhantom((20, 64, 64), 6.0, 10.0))
     hu = analysis.volume.hu.copy()
     hu[15:] = 1000
     volume = dataclasses.replace(analysis.volume, hu=hu)
-    analysis = dataclasses.replace(analysis, volume=volume)
-    pixels = np.asarray(Image.open(io.BytesIO(overlay_png(analysis))))
-    for top in (34, 34 + 320):
-        view = pixels[top : top + 320, 700:900].mean(axis=(1, 2))
-        assert view[:160].mean() > view[160:].mean() + 30
+    page = np.asarray(draw_page(dataclasses.replace(analysis, volume=volume)))
+    for view in SPINE_VIEWS:
+        rows = page[view].mean(axis=(1, 2))
+        assert rows[:140].mean() > rows[140:].mean() + 30
 
 
 def test_the_same_analysis_gives_the_same_bytes() -> None:
-    phantom = TorsoPhantom(SHAPE, 6.0)
-    assert overlay_png(phantom_analysis(phantom)) == overlay_png(phantom_analysis(phantom))
+    assert overlay_png(phantom_analysis(PHANTOM)) == overlay_png(phantom_analysis(PHANTOM))
+
+
+def test_a_png_shows_the_page() -> None:
+    page = picture(PHANTOM)
+    assert np.array_equal(
+        np.asarray(Image.open(io.BytesIO(overlay_png(phantom_analysis(PHANTOM))))), page
+    )
 
 
 def test_a_banner_warns_across_the_whole_width() -> None:
-    pixels = picture(TorsoPhantom(SHAPE, 6.0))
-    assert (pixels[2] == (255, 220, 0)).all()
+    assert (picture(PHANTOM)[2] == YELLOW).all()
+
+
+def test_every_verdict_looks_different() -> None:
+    analysis = phantom_analysis(PHANTOM)
+    boxes = set()
+    for verdict in Verdict:
+        assessment = dataclasses.replace(analysis.assessment, verdict=verdict)
+        page = np.asarray(draw_page(dataclasses.replace(analysis, assessment=assessment)))
+        boxes.add(tuple(int(value) for value in page[44 + 14 + 145, 720]))
+    assert len(boxes) == len(Verdict)
+
+
+def test_warnings_and_the_prior_are_told_below() -> None:
+    analysis = phantom_analysis(PHANTOM)
+    plain = draw_page(analysis)
+    warned = dataclasses.replace(
+        analysis, quality=(QualityFlag("X", Severity.WARNING, "Something is wrong."),)
+    )
+    assert draw_page(warned).height == plain.height + 24
+    prior = PriorMeasurement(100.0, date(2025, 3, 4))
+    assert draw_page(analysis, prior).height == plain.height + 24
+
+
+def test_without_cut_off_interval_and_height_the_page_is_drawn_all_the_same() -> None:
+    analysis = phantom_analysis(PHANTOM)
+    bare = dataclasses.replace(
+        analysis,
+        interval=None,
+        assessment=dataclasses.replace(
+            analysis.assessment, verdict=Verdict.NOT_ASSESSED, cutoff=None
+        ),
+    )
+    assert draw_page(bare).width == draw_page(analysis).width

@@ -10,7 +10,15 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from pipeline.objects import codes, seg, sr
 from pipeline.objects.identity import PredecessorReport
-from pipeline.types import Analysis, Assessment, Interval, PriorMeasurement, Verdict
+from pipeline.types import (
+    Analysis,
+    Assessment,
+    Cutoff,
+    Interval,
+    Measure,
+    PriorMeasurement,
+    Verdict,
+)
 from tests.phantoms import TorsoPhantom, enhanced_dataset, phantom_analysis
 from tests.pipeline.objects.results import context_of
 
@@ -226,3 +234,24 @@ def test_another_prior_or_predecessor_makes_another_report_on_the_same_segmentat
     assert len({report.SOPInstanceUID for report in reports}) == 3
     assert len({report.SeriesInstanceUID for report in reports}) == 3
     assert len({seg.build(analysis, one).SOPInstanceUID for one in contexts}) == 1
+
+
+def test_verdicts_on_index_and_density_have_names_and_cut_offs_of_their_own() -> None:
+    index = Cutoff(Measure.INDEX, 38.5, "one", "First source", "some people")
+    density = Cutoff(Measure.ATTENUATION, 33.0, "two", "Second source", "other people")
+    analysis = dataclasses.replace(
+        phantom_analysis(PHANTOM),
+        assessment=Assessment(Verdict.BELOW_CUTOFF, index, "The index is low."),
+        attenuation_assessment=Assessment(Verdict.ABOVE_CUTOFF, density, "It is dense."),
+    )
+    group = groups(build(analysis))[0]
+    assert named(group, "LOWSMA") == []
+    assert named(group, "LOWSMI")[0].ConceptCodeSequence[0].CodeMeaning == "Present"
+    assert named(group, "LOWSMD")[0].ConceptCodeSequence[0].CodeMeaning == "Absent"
+    assert value_of(group, "SMICUTOFF") == 38.5
+    assert value_of(group, "SMDCUTOFF") == 33.0
+    said = [item.TextValue for item in named(group, "CITATION")]
+    assert said == [
+        "First source. Derived from: some people",
+        "Second source. Derived from: other people",
+    ]
