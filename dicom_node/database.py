@@ -1,5 +1,6 @@
 """Open the database of the ledger: connections, transactions, migrations."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from dicom_node.errors import LedgerError, SettingsError
 
-_BUSY_TIMEOUT_MS: Final = 30_000
+BUSY_TIMEOUT_MS: Final = 30_000
 _WRITES: Final = "ledger_writes"
+_FLUSHED: Final = "ledger_flushed"
 
 Result = TypeVar("Result")
 
@@ -31,7 +33,8 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._writer = engine.execution_options(**{_WRITES: True})
+        self._writer = engine.execution_options(**{_WRITES: True, _FLUSHED: True})
+        self._quick_writer = engine.execution_options(**{_WRITES: True, _FLUSHED: False})
         # SQLite lets one writer in at a time; waiting here is fair, waiting there polls.
         self._write_lock = threading.Lock()
 
@@ -78,8 +81,15 @@ class Database:
         except SQLAlchemyError as error:
             raise _unusable("read", error) from error
 
-    def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Run ``work`` as one transaction; it is on disk when this returns.
+    def write(self, work: Callable[[Connection], Result], *, flushed: bool = True) -> Result:
+        """Run ``work`` as one transaction.
+
+        Parameters
+        ----------
+        work : callable
+        flushed : bool
+            Whether it is on disk when this returns; otherwise everybody sees it and it outlives
+            this process, but a power cut may undo it.
 
         Raises
         ------
@@ -87,10 +97,33 @@ class Database:
             Nothing of the transaction was kept.
         """
         try:
-            with self._write_lock, self._writer.begin() as connection:
+            writer = self._writer if flushed else self._quick_writer
+            with self._write_lock, writer.begin() as connection:
+                if not flushed and connection.dialect.name == "postgresql":
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 return work(connection)
         except SQLAlchemyError as error:
             raise _unusable("written", error) from error
+
+    @property
+    def file(self) -> str | None:
+        """Path of an SQLite file, ``None`` for any other database."""
+        name = self._engine.url.database
+        is_file = self._engine.dialect.name == "sqlite" and name not in {None, "", ":memory:"}
+        return name if is_file else None
+
+    def write_beside(self, work: Callable[[], Result]) -> Result:
+        """Run ``work``, which writes by a connection of its own, while nobody writes here.
+
+        Raises
+        ------
+        LedgerError
+        """
+        try:
+            with self._write_lock:
+                return work()
+        except sqlite3.Error as error:
+            raise LedgerError(f"the ledger cannot be written: {error}") from error
 
 
 def _unusable(verb: str, error: SQLAlchemyError) -> LedgerError:
@@ -109,17 +142,21 @@ def _prepare_sqlite(engine: Engine) -> None:
         # Python's driver would begin transactions on its own, and too late.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
         # A transaction that reads before it writes must hold the lock from its start.
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if options.get(_WRITES, False):
+            level = "FULL" if options[_FLUSHED] else "NORMAL"
+            connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("BEGIN")
 
 
 def _create_private(file: Path) -> None:

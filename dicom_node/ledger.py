@@ -7,7 +7,8 @@ from typing import Any, Final, Self, TypeVar
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select, update
 
 from dicom_node.config import CompletionSettings
-from dicom_node.database import Database
+from dicom_node.database import BUSY_TIMEOUT_MS, Database
+from dicom_node.ledger_arrivals import Arrival, add_arrivals
 from dicom_node.ledger_custody import Alarms, Commitments
 from dicom_node.ledger_deliveries import (
     claim_deliveries,
@@ -17,6 +18,7 @@ from dicom_node.ledger_deliveries import (
     resume_deliveries,
     settle_delivery,
 )
+from dicom_node.ledger_quick import QuickWriter
 from dicom_node.ledger_steps import Step, add_instance, locked_series, take_step
 from dicom_node.records import (
     Delivery,
@@ -49,7 +51,8 @@ Record = TypeVar("Record")
 class Ledger:
     """State of instances, series and deliveries in one database.
 
-    Every change is one transaction that is on disk when the method returns. Methods may be called
+    Every change is one transaction that is on disk when the method returns, but for
+    ``record_arrivals``. Methods may be called
     from any thread. Opened by the listener and by the tasks of queue ``node`` only.
 
     Every method raises ``LedgerError`` when the database cannot be read or written.
@@ -64,6 +67,8 @@ class Ledger:
         self._database = database
         self.commitments = Commitments(database)
         self.alarms = Alarms(database)
+        file = database.file
+        self._quick = None if file is None else QuickWriter(file, BUSY_TIMEOUT_MS)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -85,6 +90,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close every connection."""
+        if self._quick is not None:
+            self._quick.close()
         self._database.close()
 
     def read(self, query: Callable[[Connection], Record]) -> Record:
@@ -109,6 +116,35 @@ class Ledger:
         return self._database.write(
             lambda connection: add_instance(connection, instance, completion)
         )
+
+    def record_arrivals(self, arrivals: Sequence[Arrival]) -> list[StoredAs]:
+        """Record instances as ``record_instance`` does, all in one transaction.
+
+        This alone is not waited for until it is on disk: everybody sees it, it outlives the
+        process, but a power cut can undo it. ``recovery.recover`` then writes it again, from the
+        records in the files.
+
+        Parameters
+        ----------
+        arrivals : sequence of Arrival
+
+        Returns
+        -------
+        list of StoredAs
+            In the order of ``arrivals``.
+        """
+        quick = self._quick
+        if quick and self._database.write_beside(lambda: quick.try_to_continue(arrivals)):
+            return [StoredAs.NEW] * len(arrivals)
+        return self._database.write(
+            lambda connection: add_arrivals(connection, arrivals), flushed=False
+        )
+
+    def newest_arrival(self) -> datetime | None:
+        """When the last image was received that the ledger knows of."""
+        query = select(SERIES.c.last_received_at).order_by(SERIES.c.last_received_at.desc())
+        times = self._rows(query.limit(1), lambda row: row.last_received_at)
+        return times[0] if times else None
 
     def record_release(
         self,

@@ -5,8 +5,10 @@ recorded, never before.
 """
 
 import socket
+import struct
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from io import BytesIO
 from typing import Final, cast
@@ -30,12 +32,19 @@ from dicom_node.admission import (
     patient_key,
     search_keys,
 )
+from dicom_node.arrival import IncomingDataSet
 from dicom_node.config import NodeSettings
 from dicom_node.errors import LedgerError, SpoolError
+from dicom_node.file_meta import file_meta
+from dicom_node.group_commit import GroupCommit
+from dicom_node.ingest.fragments import FragmentReader
+from dicom_node.ingest.provider import watch_for_requests
+from dicom_node.ingest.requests import StoreRequest
 from dicom_node.ledger import Ledger
+from dicom_node.ledger_arrivals import Arrival
 from dicom_node.records import ReceivedInstance, StoredAs
 from dicom_node.search_keys import SearchAttribute
-from dicom_node.spool import FileIdentity, Spool
+from dicom_node.spool import Spool, instance_path
 
 logger = structlog.get_logger(__name__)
 
@@ -64,12 +73,13 @@ class Receiver:
         self._spool = spool
         self._clock = clock
         self._patient_secret = spool.patient_secret()
+        self._commits = GroupCommit(spool, ledger)
         self._open = _OpenAssociations()
 
     def handlers(self) -> list[EventHandlerType]:
         """Return what pynetdicom is to call."""
         return [
-            (evt.EVT_CONN_OPEN, on_connection_open),
+            (evt.EVT_CONN_OPEN, self.on_connection_open),
             (evt.EVT_REQUESTED, self.on_requested),
             (evt.EVT_C_ECHO, on_c_echo),
             (evt.EVT_C_STORE, self.on_c_store),
@@ -100,19 +110,73 @@ class Receiver:
         event.assoc.acse.send_reject(_REJECTED_PERMANENT, _SERVICE_USER, refusal.diagnostic)
         event.assoc.kill()
 
+    def on_connection_open(self, event: Event) -> None:
+        """Set up a connection before its association begins."""
+        association = event.assoc
+        transport = association.dul.socket
+        if transport is None or transport.socket is None:
+            return
+        prepare_connection(transport.socket, self._settings.listener.network_timeout_s)
+        watch_for_requests(association, self.on_request)
+
     def on_c_store(self, event: Event) -> int:
-        """Answer a C-STORE request with a status of PS3.4 B.2.3."""
-        peer = event.assoc.requestor
-        with structlog.contextvars.bound_contextvars(
-            calling=peer.ae_title, address=peer.address, sop_instance=_sop_instance_uid(event)
-        ):
-            answer = self._take(event)
-            if isinstance(answer, Rejection):
-                logger.warning(
-                    "instance refused", status=f"{answer.status:04X}", reason=answer.reason
-                )
-                return answer.status
+        """Answer a C-STORE request that pynetdicom read, with a status of PS3.4 B.2.3."""
+        request = cast("C_STORE", event.request)
+        if not isinstance(request.DataSet, BytesIO):
+            return CANNOT_UNDERSTAND
+        command = Command(
+            sop_class_uid=str(request.AffectedSOPClassUID),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID),
+            transfer_syntax_uid=str(event.context.transfer_syntax),
+        )
+        with request.DataSet.getbuffer() as data:
+            incoming = self._incoming(command, event.assoc, data)
+            incoming.add(len(data))
+            with closing(incoming):
+                return self.take(command, event.assoc, incoming)
+
+    def on_request(
+        self,
+        association: Association,
+        request: StoreRequest,
+        fragments: FragmentReader,
+        memory: memoryview,
+    ) -> int:
+        """Answer a C-STORE request of the fast path, whose data set is still to be received."""
+        command = Command(
+            request.sop_class_uid, request.sop_instance_uid, request.transfer_syntax_uid
+        )
+        with closing(self._incoming(command, association, memory)) as incoming:
+            fragments.read(request.context_id, request.rest_of_pdu, incoming)
+            return self.take(command, association, incoming)
+
+    def take(self, command: Command, association: Association, incoming: IncomingDataSet) -> int:
+        """Keep and record an instance, or refuse it.
+
+        Parameters
+        ----------
+        command : Command
+        association : Association
+        incoming : IncomingDataSet
+            All of the data set.
+
+        Returns
+        -------
+        int
+            Status of PS3.4 B.2.3; success means on disk and recorded.
+        """
+        answer = self._take(command, association, incoming)
+        if isinstance(answer, StoredAs):
             return SUCCESS
+        logger.warning(
+            "instance refused",
+            status=f"{answer.status:04X}",
+            reason=answer.reason,
+            calling=association.requestor.ae_title,
+            address=association.requestor.address,
+            sop_instance=command.sop_instance_uid,
+        )
+        return answer.status
 
     def on_released(self, event: Event) -> None:
         """Let the quiet period of what a peer sent be short: it said that it is done."""
@@ -126,63 +190,64 @@ class Receiver:
             # The series only waits longer.
             logger.warning("release not recorded", code=error.code, error=str(error))
 
-    def _take(self, event: Event) -> StoredAs | Rejection:
+    def _incoming(
+        self, command: Command, association: Association, memory: memoryview
+    ) -> IncomingDataSet:
+        head = file_meta(
+            command.sop_class_uid,
+            command.sop_instance_uid,
+            command.transfer_syntax_uid,
+            association.requestor.ae_title,
+        )
+        return IncomingDataSet(self._spool, head, memory)
+
+    def _take(
+        self, command: Command, association: Association, incoming: IncomingDataSet
+    ) -> StoredAs | Rejection:
         storage = self._settings.storage
         try:
             rejection = admit_with_room(self._spool.free_mib(), storage.free_space_watermark_mib)
-            return rejection or self._take_with_room(event)
+            answer = rejection or admit(incoming.whole(), command)
+            if isinstance(answer, Rejection):
+                return answer
+            return self._keep(answer, command.transfer_syntax_uid, association, incoming)
         except (SpoolError, LedgerError) as error:
             return Rejection(OUT_OF_RESOURCES, f"{error.code}: {error}")
 
-    def _take_with_room(self, event: Event) -> StoredAs | Rejection:
-        request = cast("C_STORE", event.request)
-        if not isinstance(request.DataSet, BytesIO):
-            return Rejection(CANNOT_UNDERSTAND, "the request has no data set")
-        command = Command(
-            sop_class_uid=str(request.AffectedSOPClassUID),
-            sop_instance_uid=_sop_instance_uid(event),
-            transfer_syntax_uid=str(event.context.transfer_syntax),
-        )
-        with request.DataSet.getbuffer() as data:
-            header = admit(data, command)
-            if isinstance(header, Rejection):
-                return header
-            return self._keep(header, command.transfer_syntax_uid, event.assoc, data)
-
     def _keep(
-        self, header: Header, transfer_syntax_uid: str, association: Association, data: memoryview
+        self,
+        header: Header,
+        transfer_syntax_uid: str,
+        association: Association,
+        incoming: IncomingDataSet,
     ) -> StoredAs:
         calling = association.requestor.ae_title
-        identity = FileIdentity(
-            sop_class_uid=header.sop_class_uid,
-            sop_instance_uid=header.sop_instance_uid,
-            series_instance_uid=header.series_instance_uid,
-            transfer_syntax_uid=transfer_syntax_uid,
-            calling_ae_title=calling,
-        )
-        stored = self._spool.put_instance(identity, data)
+        address, received_at = association.requestor.address, self._clock()
+        part, sha256 = incoming.store(received_at, address)
+        series_instance_uid = header.series_instance_uid
         keys = search_keys(header, self._patient_secret)
         instance = ReceivedInstance(
             sop_instance_uid=header.sop_instance_uid,
             sop_class_uid=header.sop_class_uid,
-            series_instance_uid=header.series_instance_uid,
+            series_instance_uid=series_instance_uid,
             study_instance_uid=header.study_instance_uid,
             transfer_syntax_uid=transfer_syntax_uid,
             calling_ae_title=calling,
-            sender_address=association.requestor.address,
-            path=stored.path,
-            sha256=stored.sha256,
-            size_bytes=stored.size_bytes,
+            sender_address=address,
+            path=instance_path(series_instance_uid, header.sop_instance_uid, sha256),
+            sha256=sha256,
+            size_bytes=incoming.size_bytes,
             patient_key=patient_key(header, self._patient_secret),
-            received_at=self._clock(),
+            received_at=received_at,
             accession_key=keys[SearchAttribute.ACCESSION_NUMBER],
             patient_id_key=keys[SearchAttribute.PATIENT_ID],
         )
         # Before the ledger: a release that comes next must find the series here.
-        self._open.add(association, header.series_instance_uid)
-        stored_as = self._ledger.record_instance(instance, self._settings.completion_for(calling))
+        self._open.add(association, series_instance_uid)
+        arrival = Arrival(instance, self._settings.completion_for(calling))
+        stored_as = self._commits.commit(part, arrival)
         if stored_as is StoredAs.CONFLICT:
-            logger.warning("conflict: series quarantined", series=header.series_instance_uid)
+            logger.warning("conflict: series quarantined", series=series_instance_uid)
         return stored_as
 
 
@@ -209,17 +274,19 @@ class _OpenAssociations:
             return finished.difference(*self._series.values())
 
 
-def on_connection_open(event: Event) -> None:
-    """Send answers at once: Nagle's algorithm would hold each one back for 40 ms."""
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def prepare_connection(connection: socket.socket, network_timeout_s: float) -> None:
+    """Send answers at once, and wait for no peer for ever.
+
+    Nagle's algorithm would hold each answer back for 40 ms. The system keeps the timeout: one of
+    Python's would cost a call before each read.
+    """
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    seconds, fraction = divmod(network_timeout_s, 1)
+    timeout = struct.pack("ll", int(seconds), int(fraction * 1e6))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
 
 
 def on_c_echo(_event: Event) -> int:
     """Answer a C-ECHO request (PS3.4 A.4)."""
     return SUCCESS
-
-
-def _sop_instance_uid(event: Event) -> str:
-    return str(cast("C_STORE", event.request).AffectedSOPInstanceUID)

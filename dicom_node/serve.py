@@ -1,5 +1,6 @@
 """Run the listener: receive images, look after every series, until told to stop."""
 
+import gc
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from dicom_node.housekeeping import Steward
 from dicom_node.ledger import Ledger
 from dicom_node.outbox import Outbox
 from dicom_node.receiver import Receiver
+from dicom_node.recovery import Recovery
 from dicom_node.spool import Spool
 from dicom_node.worklog import WorkLog
 
@@ -59,11 +61,14 @@ def serve(
         Ledger or spool cannot be opened.
     """
     spool = Spool.of(settings.storage)
-    with closing(Ledger.open(settings.ledger_url)) as ledger:
+    with closing(spool), closing(Ledger.open(settings.ledger_url)) as ledger:
         receiver = Receiver(settings, ledger, spool, utc_now)
         outbox = Outbox(ledger, spool, settings.delivery, settings.destinations)
         steward = _steward(settings, outbox, dispatcher)
+        Recovery(settings, ledger, spool).run()
         steward.resume(utc_now())
+        # pynetdicom collects all garbage twice a minute; what is there for good need not be seen.
+        gc.freeze()
         with listening(settings, receiver, ReportDesk(settings, Custody(outbox), utc_now)) as port:
             ready(port)
             while not stop.wait(_TICK_S):

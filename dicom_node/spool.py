@@ -12,19 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
-from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
-
+from dicom_node.arrival_record import NO_RECORD
 from dicom_node.config import StorageSettings
 from dicom_node.errors import SpoolError
+from dicom_node.file_meta import file_meta
+from dicom_node.part_file import SUFFIX, PartFile, PartPool, flush_folder
 from dicom_node.records import ReceivedInstance
-from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_uid
+from dicom_node.uids import is_uid
 
 _MIB: Final = 2**20
-_PREAMBLE: Final = b"\0" * 128 + b"DICM"
-_PART: Final = ".part"
+_INCOMING: Final = Path("incoming")
+_INSTANCES: Final = Path("instances")
 
 PICTURE: Final = "overlay.png"
 """Name of the picture among the results of a revision; no destination gets it."""
@@ -33,7 +31,7 @@ _KEY_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What the file meta information of an instance says (PS3.10 7.1).
+    """What tells an instance from others, with what its file meta information says.
 
     Parameters
     ----------
@@ -88,6 +86,7 @@ class Spool:
 
     ::
 
+        incoming/*.part                              instances that arrive or broke off
         instances/<series>/<sop instance>_<start of sha256>.dcm
         results/<series>/revision_<n>/work.json      what to analyse
         results/<series>/revision_<n>/<name>         result objects
@@ -111,6 +110,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._parts = PartPool(folder / _INCOMING)
 
     @classmethod
     def of(cls, storage: StorageSettings) -> Self:
@@ -130,13 +130,94 @@ class Spool:
             Encoded as in the transfer syntax of ``identity``.
         """
         sha256 = hashlib.sha256(data_set).hexdigest()
-        name = f"{_checked(identity.sop_instance_uid)}_{sha256[:16]}.dcm"
-        path = Path("instances", _checked(identity.series_instance_uid), name)
-        if self.path(path).exists():
-            _flush_folder(self.path(path.parent))
-        else:
-            self._put(path, _file_meta(identity), data_set)
+        path = instance_path(identity.series_instance_uid, identity.sop_instance_uid, sha256)
+        head = file_meta(
+            identity.sop_class_uid,
+            identity.sop_instance_uid,
+            identity.transfer_syntax_uid,
+            identity.calling_ae_title,
+        )
+        part = self.new_part()
+        with _translated(path):
+            try:
+                part.write([NO_RECORD, head, data_set])
+                part.flush()
+            except OSError:
+                part.discard()
+                raise
+        fault = self.publish(part, path)
+        if fault is not None:
+            raise fault
+        with _translated(path):
+            flush_folder(self.path(path.parent))
         return StoredFile(path, sha256, len(data_set))
+
+    def new_part(self) -> PartFile:
+        """Take an empty file for an instance; its name is on disk, ``publish`` gives the last one.
+
+        The names of many are flushed together.
+        """
+        with _translated(_INCOMING):
+            self._make_folder(self.path(_INCOMING))
+            return self._parts.take()
+
+    def publish(self, part: PartFile, relative: Path) -> SpoolError | None:
+        """Give a flushed file its name; one that exists keeps its file: the same bytes lie there.
+
+        The new name is not flushed: until it is, ``parts`` or ``instance_files`` finds the file.
+
+        Parameters
+        ----------
+        part : PartFile
+        relative : Path
+            From ``instance_path``.
+
+        Returns
+        -------
+        SpoolError or None
+            What kept the file from its name; it is gone then.
+        """
+        target = self.path(relative)
+        try:
+            with _translated(relative):
+                self._make_folder(target.parent)
+                if target.exists():
+                    part.discard()
+                else:
+                    part.rename(target)
+        except SpoolError as error:
+            part.discard()
+            return error
+        return None
+
+    def parts(self) -> list[Path]:
+        """Files that an earlier listener left under names that nobody reads."""
+        with _translated(_INCOMING):
+            return sorted(self.path(_INCOMING).glob(f"*{SUFFIX}"))
+
+    def adopt(self, part: Path, relative: Path) -> None:
+        """Give a file of ``parts`` its name, on disk when this returns."""
+        target = self.path(relative)
+        with _translated(relative):
+            self._make_folder(target.parent)
+            part.replace(target)
+            flush_folder(target.parent)
+
+    def recent_series(self, since: datetime) -> list[str]:
+        """Series whose instances changed after ``since``."""
+        with _translated(_INSTANCES):
+            folders = self.path(_INSTANCES).glob("*")
+            return sorted(f.name for f in folders if f.stat().st_mtime >= since.timestamp())
+
+    def instance_files(self, series_instance_uid: str) -> list[Path]:
+        """Every instance of a series that lies here, relative to the spool."""
+        folder = _INSTANCES / _checked(series_instance_uid)
+        with _translated(folder):
+            return sorted(folder / path.name for path in self.path(folder).glob("*.dcm"))
+
+    def close(self) -> None:
+        """Remove the empty files that wait for instances."""
+        self._parts.close()
 
     def path(self, relative: Path) -> Path:
         """Absolute path of a file in the spool."""
@@ -231,7 +312,7 @@ class Spool:
 
     def _put(self, relative: Path, *contents: bytes | memoryview) -> None:
         target = self.path(relative)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PART}")
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{SUFFIX}")
         with _translated(relative):
             self._make_folder(target.parent)
             try:
@@ -240,7 +321,7 @@ class Spool:
             except OSError:
                 part.unlink(missing_ok=True)
                 raise
-            _flush_folder(target.parent)
+            flush_folder(target.parent)
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
@@ -248,7 +329,19 @@ class Spool:
         if folder != self._folder:
             self._make_folder(folder.parent)
         folder.mkdir(mode=0o700, parents=folder == self._folder, exist_ok=True)
-        _flush_folder(folder.parent)
+        flush_folder(folder.parent)
+
+
+def instance_path(series_instance_uid: str, sop_instance_uid: str, sha256: str) -> Path:
+    """Where an instance lies, relative to the spool; other bytes have another name.
+
+    Raises
+    ------
+    SpoolError
+        For a UID that cannot name a file.
+    """
+    name = f"{_checked(sop_instance_uid)}_{sha256[:16]}.dcm"
+    return Path(_INSTANCES, _checked(series_instance_uid), name)
 
 
 def _revision_folder(series_instance_uid: str, revision: int) -> Path:
@@ -261,19 +354,6 @@ def _checked(uid: str) -> str:
     return uid
 
 
-def _file_meta(identity: FileIdentity) -> bytes:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(identity.sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(identity.sop_instance_uid)
-    meta.TransferSyntaxUID = UID(identity.transfer_syntax_uid)
-    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    meta.SourceApplicationEntityTitle = identity.calling_ae_title
-    buffer = DicomBytesIO()
-    write_file_meta_info(buffer, meta)
-    return _PREAMBLE + buffer.getvalue()
-
-
 def _write_flushed(path: Path, contents: Sequence[bytes | memoryview]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb", buffering=0) as file:
@@ -282,14 +362,6 @@ def _write_flushed(path: Path, contents: Sequence[bytes | memoryview]) -> None:
             while view:  # an unbuffered write may take less than it is given
                 view = view[file.write(view) :]
         os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -100,7 +100,7 @@ def listening_node(settings: NodeSettings) -> Iterator[Node]:
     """Listen on a free port; time stands still unless the test moves it."""
     spool = Spool.of(settings.storage)
     clock = ManualClock()
-    with closing(Ledger.open(settings.ledger_url)) as ledger:
+    with closing(spool), closing(Ledger.open(settings.ledger_url)) as ledger:
         receiver = Receiver(settings, ledger, spool, clock)
         with listening(settings, receiver) as port:
             yield Node(port, ledger, spool, clock)

@@ -1,4 +1,7 @@
-"""A process that serves a folder without any broker: ``python -m tests.dicom_node.serving``."""
+"""A process that serves a folder without any broker.
+
+``python -m tests.dicom_node.serving FOLDER [PORT]``
+"""
 
 import sys
 import threading
@@ -11,7 +14,8 @@ from tests.dicom_node.factories import RecordingDispatcher, node_settings
 
 def main() -> None:
     """Print the port as soon as peers can associate, then serve until a signal comes."""
-    settings = node_settings(Path(sys.argv[1]))
+    port = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    settings = node_settings(Path(sys.argv[1]), listener={"port": port})
     configure_logs(settings.log)
     stop = threading.Event()
     stop_on_signals(stop)

@@ -1,0 +1,171 @@
+"""How fast DICOM receivers take one series: ours beside Orthanc, DCMTK and pynetdicom."""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.demo.processes import free_port
+from tests.benchmarks.machine import Cost, measured, wait_for_port
+
+_REPOSITORY = Path(__file__).parents[2]
+_ENOUGH_BYTES = 100_000
+"""Files of the store that are larger are images."""
+
+Command = Callable[[Path, int], list[str]]
+
+
+def psoas(folder: Path, port: int) -> list[str]:
+    """Our listener: flushed, indexed and recorded before each answer."""
+    return [sys.executable, "-m", "tests.dicom_node.serving", str(folder), str(port)]
+
+
+def orthanc(folder: Path, port: int) -> list[str]:
+    """Orthanc with its defaults: flushed and indexed."""
+    settings = {
+        "StorageDirectory": str(folder),
+        "IndexDirectory": str(folder),
+        "DicomAet": "PSOAS",
+        "DicomPort": port,
+        "HttpServerEnabled": False,
+        "DicomCheckCalledAet": False,
+        "Plugins": [],
+    }
+    config = folder / "orthanc.json"
+    config.write_text(json.dumps(settings))
+    return ["Orthanc", str(config)]
+
+
+def storescp_fork(folder: Path, port: int) -> list[str]:
+    """DCMTK's storescp, one process for each association: nothing flushed, no index."""
+    return ["storescp", "--fork", "-od", str(folder), str(port)]
+
+
+def pynetdicom_app(folder: Path, port: int) -> list[str]:
+    """The storescp application of pynetdicom: nothing flushed, no index."""
+    return [sys.executable, "-m", "pynetdicom", "storescp", str(port), "-od", str(folder)]
+
+
+RECEIVERS: dict[str, Command] = {
+    "Psoas": psoas,
+    "Orthanc": orthanc,
+    "storescp --fork": storescp_fork,
+    "pynetdicom storescp": pynetdicom_app,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One cell of the table.
+
+    Parameters
+    ----------
+    receiver : str
+        Name in ``RECEIVERS``.
+    associations : int
+        That send a part of the series each, at the same time.
+    nodelay : bool
+        Whether DCMTK's programs set TCP_NODELAY; as shipped they do not.
+    """
+
+    receiver: str
+    associations: int
+    nodelay: bool
+
+
+def run_trial(trial: Trial, images: Sequence[Path]) -> Cost:
+    """Send a series to a fresh receiver with an empty store.
+
+    Raises
+    ------
+    RuntimeError
+        When not every image was stored.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
+    environment.pop("TCP_NODELAY", None)
+    if trial.nodelay:
+        environment["TCP_NODELAY"] = "1"
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
+        _receiver(trial, Path(name), environment) as (process, port),
+    ):
+        with measured(process.pid) as cost:
+            _send(port, images, trial.associations, environment)
+        kept = sum(
+            path.is_file() and path.stat().st_size > _ENOUGH_BYTES and "index" not in path.name
+            for path in Path(name).rglob("*")
+            if ".sqlite" not in path.name
+        )
+        if kept < len(images):
+            raise RuntimeError(f"{trial.receiver} kept {kept} of {len(images)} images")
+        return cost
+
+
+def table(results: dict[Trial, list[Cost]], size_bytes: int, images: int) -> Iterator[str]:
+    """The medians as rows of a Markdown table."""
+    yield (
+        "| receiver | associations | TCP_NODELAY | MB/s (least - most) | images/s | "
+        "CPU s/GiB | memory MiB | other load |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
+    for trial, costs in results.items():
+        rates = sorted(size_bytes / 1e6 / cost.wall_s for cost in costs)
+        cpu = statistics.median(cost.cpu_s for cost in costs) / (size_bytes / 2**30)
+        yield (
+            f"| {trial.receiver} | {trial.associations} | {'yes' if trial.nodelay else 'no'} "
+            f"| {statistics.median(rates):.0f} ({rates[0]:.0f} - {rates[-1]:.0f}) "
+            f"| {images / statistics.median(cost.wall_s for cost in costs):.0f} | {cpu:.1f} "
+            f"| {statistics.median(cost.peak_mib for cost in costs):.0f} "
+            f"| {statistics.median(cost.other_load for cost in costs):.0%} |"
+        )
+
+
+@contextmanager
+def _receiver(
+    trial: Trial, folder: Path, environment: dict[str, str]
+) -> "Iterator[tuple[subprocess.Popen[bytes], int]]":
+    port = free_port()
+    process = subprocess.Popen(
+        RECEIVERS[trial.receiver](folder, port),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    try:
+        wait_for_port(port, process)
+        # The first association loads what only associations need.
+        subprocess.run(
+            ["echoscu", "-aec", "PSOAS", "127.0.0.1", str(port)], check=True, env=environment
+        )
+        yield process, port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _send(
+    port: int, images: Sequence[Path], associations: int, environment: dict[str, str]
+) -> None:
+    command = ["storescu", "-aec", "PSOAS", "127.0.0.1", str(port)]
+    senders = [
+        subprocess.Popen(
+            [*command, *map(str, images[number::associations])],
+            stdout=subprocess.DEVNULL,
+            env=environment,
+        )
+        for number in range(associations)
+    ]
+    statuses = [sender.wait() for sender in senders]
+    if any(statuses):
+        raise RuntimeError("a sender failed")
