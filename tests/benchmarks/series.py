@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -62,3 +62,37 @@ def _header(number: int) -> Dataset:
     dataset.PixelRepresentation = 0
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = -1024, 1, "HU"
     return dataset
+
+
+def write_resliced(source: Path, folder: Path, slices: int) -> list[Path]:
+    """Write a real series with more and thinner slices between its first and its last one."""
+    folder.mkdir(parents=True)
+    originals = sorted(
+        (dcmread(path) for path in source.glob("*.dcm")),
+        key=lambda dataset: float(dataset.ImagePositionPatient[2]),
+    )
+    study, series = generate_uid(), generate_uid()
+    pixels = np.stack([dataset.pixel_array for dataset in originals]).astype(np.float32)
+    heights = [float(dataset.ImagePositionPatient[2]) for dataset in originals]
+    step = (heights[-1] - heights[0]) / (slices - 1)
+    paths = []
+    for number in range(slices):
+        place = number / (slices - 1) * (len(originals) - 1)
+        below = min(int(place), len(originals) - 2)
+        weight = place - below
+        mixed = pixels[below] * (1 - weight) + pixels[below + 1] * weight
+        dataset = originals[below]
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        position = [*dataset.ImagePositionPatient[:2], round(heights[0] + step * number, 4)]
+        dataset.ImagePositionPatient, dataset.InstanceNumber = position, number + 1
+        dataset.SliceThickness, dataset.SliceLocation = round(step, 4), position[2]
+        dataset.PixelData = np.rint(mixed).astype(pixels_type(dataset)).tobytes()
+        paths.append(folder / f"{number:05}.dcm")
+        dataset.save_as(paths[-1], enforce_file_format=True)
+    return paths
+
+
+def pixels_type(dataset: Dataset) -> str:
+    """Type of stored values of 16 bits."""
+    return "<i2" if dataset.PixelRepresentation else "<u2"
