@@ -12,7 +12,7 @@ from dicom_node.dispatch import Dispatcher
 from dicom_node.errors import BrokerError, IllegalTransitionError, SpoolError, StaleRevisionError
 from dicom_node.ledger import Ledger
 from dicom_node.records import Reason, SeriesEvent, SeriesRecord, SeriesState
-from dicom_node.spool import Spool
+from dicom_node.spool import Spool, WorkOrder
 from pipeline.errors import PipelineError, UnsupportedSeriesError
 from pipeline.objects.eligibility import check_eligibility
 from pipeline.objects.part10 import read_files
@@ -60,7 +60,7 @@ class Assembly:
 
     def _decide(self, record: SeriesRecord, now: datetime) -> None:
         uid = record.series_instance_uid
-        instances = self.ledger.instances(uid)
+        instances = self.ledger.own_instances(uid)
         reason = refusal_of(self.spool.series_files(instances))
         if reason is None:
             self._send(record, [instance.path for instance in instances], now)
@@ -80,8 +80,9 @@ class Assembly:
             if sent.attempt == 1:
                 # Somebody asked to measure anew, so what an earlier run found is not taken.
                 self.spool.discard_outcome(uid, revision)
-            self.spool.put_work(uid, revision, paths, sent.queued_at or now)
-            self.dispatcher.send_analysis(uid, revision)
+            order = WorkOrder(tuple(paths), sent.queued_at or now, sent.order_number)
+            self.spool.put_work(uid, revision, order)
+            self.dispatcher.send_analysis(uid, revision, sent.order_number)
         except (BrokerError, SpoolError):
             self.ledger.advance(uid, SeriesEvent.WORK_LOST, now, revision=revision)
             raise

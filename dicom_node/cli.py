@@ -215,6 +215,45 @@ def resume_deliveries(
 
 
 @app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="New or empty.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Copy the ledger and every file that it names, while the node runs."""
+    from datetime import UTC, datetime
+
+    from dicom_node.backup import back_up
+
+    report = back_up(load_settings(config), folder, datetime.now(UTC))
+    typer.echo(f"{report.series} series with {report.files} files are in {folder}")
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Of psoas backup.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Bring a backup back into a node that has nothing yet; start psoas serve afterwards."""
+    from dicom_node.backup import restore as bring_back
+
+    report = bring_back(load_settings(config), folder)
+    typer.echo(f"{report.series} series with {report.files} files were restored")
+
+
+@app.command()
+def migrate(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Bring the ledger of an earlier version up to date; psoas serve does so too."""
+    from dicom_node.database import schema_version
+    from dicom_node.inspection import open_ledger
+
+    settings = load_settings(config)
+    before = schema_version(settings.ledger_url) if settings.storage.folder.is_dir() else None
+    with open_ledger(settings):
+        after = schema_version(settings.ledger_url)
+    typer.echo(f"the ledger is at {after}" + (f", it was at {before}" if before != after else ""))
+
+
+@app.command()
 def send(
     folder: Annotated[Path, typer.Argument(exists=True, help="Searched through all levels.")],
     to: Annotated[str, typer.Option(help="HOST:PORT of the peer.")],

@@ -26,6 +26,7 @@ AETitle = Annotated[
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+Days = Annotated[float, Field(ge=0)]
 ObjectName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -187,6 +188,17 @@ class StorageSettings(_Section):
     """Below this much free space images are refused with status A700."""
 
 
+class RetentionSettings(_Section):
+    """How long images and records are kept after everything is done with them."""
+
+    images_days: Days = 30.0
+    """Images of a delivered (and committed, where it must be) series are deleted after so long."""
+    skipped_days: Days = 30.0
+    """The same for a series that is not one for us."""
+    records_days: Days = 365.0
+    """Results and records are deleted so long after the images."""
+
+
 class BrokerSettings(_Section):
     """The queue between the listener and the workers."""
 
@@ -251,6 +263,7 @@ class NodeSettings(_Section):
     delivery: DeliverySettings = DeliverySettings()
     worker: WorkerSettings = WorkerSettings()
     measurement: MeasurementSettings = MeasurementSettings()
+    retention: RetentionSettings = RetentionSettings()
     broker: BrokerSettings = BrokerSettings()
     log: LogSettings = LogSettings()
     console: ConsoleSettings = ConsoleSettings()

@@ -8,6 +8,7 @@ from typing import Final, Self, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -54,10 +55,7 @@ class Database:
         LedgerError
             When it cannot be opened or migrated.
         """
-        try:
-            engine = create_engine(url)
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise SettingsError(f"storage.ledger_url cannot be used: {error}") from None
+        engine = _engine(url)
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
         database = cls(engine)
@@ -124,6 +122,36 @@ class Database:
                 return work()
         except sqlite3.Error as error:
             raise LedgerError(f"the ledger cannot be written: {error}") from error
+
+
+def freeze(connection: Connection) -> None:
+    """Let everything that a transaction reads be of one moment; call it first."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
+def schema_version(url: str) -> str | None:
+    """Version of the tables of a database, ``None`` when it has none.
+
+    Raises
+    ------
+    SettingsError, LedgerError
+    """
+    engine = _engine(url)
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except SQLAlchemyError as error:
+        raise _unusable("read", error) from error
+    finally:
+        engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    try:
+        return create_engine(url)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise SettingsError(f"storage.ledger_url cannot be used: {error}") from None
 
 
 def _unusable(verb: str, error: SQLAlchemyError) -> LedgerError:

@@ -12,8 +12,8 @@ from dicom_node.errors import BrokerError
 class Dispatcher(Protocol):
     """What the listener asks for; raises ``BrokerError`` when the broker is away."""
 
-    def send_analysis(self, series_instance_uid: str, revision: int) -> None:
-        """Ask a worker to measure one revision of a series."""
+    def send_analysis(self, series_instance_uid: str, revision: int, order: int) -> None:
+        """Ask a worker to measure one revision of a series; ``order`` is the number of the task."""
 
     def send_delivery(self, series_instance_uid: str, destination: str) -> None:
         """Ask for what is due of a series to be stored at a destination."""
@@ -30,9 +30,9 @@ class CeleryDispatcher:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def send_analysis(self, series_instance_uid: str, revision: int) -> None:
-        """Ask a worker to measure one revision of a series."""
-        self._send(ANALYZE_SERIES, series_instance_uid, revision)
+    def send_analysis(self, series_instance_uid: str, revision: int, order: int) -> None:
+        """Ask a worker to measure one revision of a series; ``order`` is the number of the task."""
+        self._send(ANALYZE_SERIES, series_instance_uid, revision, order)
 
     def send_delivery(self, series_instance_uid: str, destination: str) -> None:
         """Ask for what is due of a series to be stored at a destination."""

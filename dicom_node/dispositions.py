@@ -49,6 +49,8 @@ DISPOSITIONS: Final[dict[type[Exception], Disposition]] = {
     node.CommitmentRefusedError: Disposition.FAIL,
     node.DeviceMemoryError: Disposition.RETRY,
     node.WorkerLostError: Disposition.RETRY,
+    node.ImagesReleasedError: Disposition.FAIL,
+    node.BackupError: Disposition.FAIL,
     node.MissingExtraError: Disposition.FAIL,
 }
 """One row for each leaf of the two trees of errors."""

@@ -15,6 +15,8 @@
     ├── CommitmentRefusedError    COMMITMENT_REFUSED
     ├── DeviceMemoryError         DEVICE_MEMORY
     ├── WorkerLostError           WORKER_LOST
+    ├── ImagesReleasedError       IMAGES_RELEASED
+    ├── BackupError               BACKUP_UNUSABLE
     └── MissingExtraError         EXTRA_MISSING
 
 Each leaf class has a stable ``code``. Messages quote UIDs, AE titles and numbers, never a
@@ -100,6 +102,18 @@ class WorkerLostError(NodeError):
     """A worker took a series and was not heard of again."""
 
     code = "WORKER_LOST"
+
+
+class ImagesReleasedError(NodeError):
+    """Retention has let go of the images that are needed."""
+
+    code = "IMAGES_RELEASED"
+
+
+class BackupError(NodeError):
+    """A backup cannot be made or restored."""
+
+    code = "BACKUP_UNUSABLE"
 
 
 class MissingExtraError(NodeError):

@@ -12,15 +12,19 @@ from dicom_node.errors import NodeError, WorkerLostError
 from dicom_node.outbox import Outbox
 from dicom_node.outcomes import Outcome
 from dicom_node.records import Reason, SeriesRecord, SeriesState
-from dicom_node.worklog import WorkLog
+from dicom_node.retention import Releaser
+from dicom_node.worklog import Work, WorkLog
 
 logger = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
 _SETTLE_PERIOD_S: Final = 10.0
+_RELEASE_PERIOD_S: Final = 60.0
 _NEWS_DELAY_S: Final = 10.0
 """News of an outcome usually comes by the queue; after this long it counts as lost."""
+_SILENCE_S: Final = 20.0
+"""A worker at work that shows no sign of life for so long is dead: ten beats."""
 _RESEND_AFTER_S: Final = 60.0
 """A delivery task that did nothing for so long counts as lost."""
 _AT_ONCE: Final = 1000
@@ -80,15 +84,24 @@ class Steward:
     assembly : Assembly
     work_log : WorkLog
     outbox : Outbox
+    releaser : Releaser, optional
+        Lets go of what is old; nothing is ever deleted without it.
     """
 
-    def __init__(self, assembly: Assembly, work_log: WorkLog, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        work_log: WorkLog,
+        outbox: Outbox,
+        releaser: Releaser | None = None,
+    ) -> None:
         self._assembly = assembly
         self._ledger = assembly.ledger
         self._spool = assembly.spool
         self._work_log = work_log
         self._outbox = outbox
         self._outcomes = _Sightings()
+        self._beats = _Sightings()
         self._asked: dict[tuple[str, str], datetime] = {}
         self._duties = (
             _Duty("close series", assembly.close_due_series),
@@ -97,6 +110,7 @@ class Steward:
             _Duty("send series", assembly.send_complete_series),
             _Duty("send deliveries", self._send_deliveries),
             _Duty("settle deliveries", self._settle_deliveries, period_s=_SETTLE_PERIOD_S),
+            *([_Duty("let go", releaser.release, _RELEASE_PERIOD_S)] if releaser else []),
         )
 
     def resume(self, now: datetime) -> None:
@@ -130,6 +144,23 @@ class Steward:
         for record in self._ledger.lost_work(now):
             if self._outcome(record) is None:
                 self._lose(record, "no worker was heard of in time", now)
+        self._find_dead_workers(now)
+
+    def _find_dead_workers(self, now: datetime) -> None:
+        """Lose work whose process stopped showing that it lives, long before its time is over."""
+        working = self._ledger.list_series((SeriesState.ANALYZING,), _AT_ONCE)
+        beats = {record: self._beat(record) for record in working}
+        self._beats.update((beat for beat in beats.values() if beat is not None), now)
+        for record, beat in beats.items():
+            if beat is None or not self._beats.older_than(beat, _SILENCE_S, now):
+                continue
+            if self._outcome(record) is None:
+                self._lose(record, f"its worker was silent for {_SILENCE_S:g} s", now)
+
+    def _beat(self, record: SeriesRecord) -> tuple[str, object] | None:
+        uid, revision = record.series_instance_uid, record.revision
+        beat = self._spool.last_beat(uid, revision)
+        return None if beat is None else (uid, (revision, record.order_number, beat))
 
     def _send_deliveries(self, now: datetime) -> None:
         due = self._ledger.due_deliveries(now, self._outbox.committing)
@@ -151,7 +182,8 @@ class Steward:
 
     def _lose(self, record: SeriesRecord, message: str, now: datetime) -> None:
         reason = Reason(WorkerLostError.code, message)
-        self._work_log.lost(record.series_instance_uid, record.revision, reason, now)
+        work = Work(record.series_instance_uid, record.revision, record.order_number)
+        self._work_log.lost(work, reason, now)
         logger.warning("work lost", series=record.series_instance_uid, reason=message)
 
 

@@ -7,7 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from dicom_node.config import NodeSettings
-from dicom_node.errors import IllegalTransitionError, LedgerError, UnknownSeriesError
+from dicom_node.errors import (
+    IllegalTransitionError,
+    ImagesReleasedError,
+    LedgerError,
+    UnknownSeriesError,
+)
 from dicom_node.ledger import Ledger
 from dicom_node.outcomes import Outcome
 from dicom_node.records import (
@@ -121,11 +126,15 @@ def retry_series(uid: str, ledger: Ledger, settings: NodeSettings) -> SeriesReco
     UnknownSeriesError
     IllegalTransitionError
         It is still on its way.
+    ImagesReleasedError
+        Its images are not here any more.
     """
     record = find_series(uid, ledger)
     uid = record.series_instance_uid
     if (record.state, SeriesEvent.RETRY_REQUESTED) not in TRANSITIONS:
         raise IllegalTransitionError(f"series {uid} is {record.state.value}: it has not ended yet")
+    if record.released_at is not None:
+        raise ImagesReleasedError(f"the images of series {uid} were deleted: send them again")
     Spool.of(settings.storage).discard_outcome(uid, record.revision)
     return ledger.advance(
         uid, SeriesEvent.RETRY_REQUESTED, datetime.now(UTC), revision=record.revision

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, sele
 from dicom_node.config import CompletionSettings
 from dicom_node.database import BUSY_TIMEOUT_MS, Database
 from dicom_node.ledger_arrivals import Arrival, add_arrivals
+from dicom_node.ledger_clock import shift_times
 from dicom_node.ledger_custody import Alarms, Commitments
 from dicom_node.ledger_deliveries import (
     claim_deliveries,
@@ -19,6 +20,7 @@ from dicom_node.ledger_deliveries import (
     settle_delivery,
 )
 from dicom_node.ledger_quick import QuickWriter
+from dicom_node.ledger_retention import Retention
 from dicom_node.ledger_steps import Step, add_instance, locked_series, take_step
 from dicom_node.records import (
     Delivery,
@@ -69,6 +71,7 @@ class Ledger:
         self.alarms = Alarms(database)
         file = database.file
         self._quick = None if file is None else QuickWriter(file, BUSY_TIMEOUT_MS)
+        self.retention = Retention(database)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -252,6 +255,28 @@ class Ledger:
         order = (INSTANCE.c.received_at, INSTANCE.c.sop_instance_uid, INSTANCE.c.sha256)
         return self._rows(_of(INSTANCE, series_instance_uid).order_by(*order), to_instance)
 
+    def own_instances(self, series_instance_uid: str) -> tuple[ReceivedInstance, ...]:
+        """Instances of a series that are analysed: all that do not contradict earlier ones.
+
+        Of conflicting bytes under one SOP Instance UID the first stand, images of another patient
+        or study stay out. They come to be analysed only when a person has looked at the series
+        and asks for it; nothing is deleted.
+        """
+
+        def read(connection: Connection) -> tuple[ReceivedInstance, ...]:
+            row = locked_series(connection, series_instance_uid)
+            order = (INSTANCE.c.received_at, INSTANCE.c.sop_instance_uid, INSTANCE.c.sha256)
+            own = _of(INSTANCE, series_instance_uid).where(
+                INSTANCE.c.patient_key == row.patient_key,
+                INSTANCE.c.study_instance_uid == row.study_instance_uid,
+            )
+            first: dict[str, ReceivedInstance] = {}
+            for instance in connection.execute(own.order_by(*order)):
+                first.setdefault(instance.sop_instance_uid, to_instance(instance))
+            return tuple(first.values())
+
+        return self._database.read(read)
+
     def history(self, series_instance_uid: str) -> tuple[HistoryEntry, ...]:
         """Every change of state of a series, the first one first."""
         return self._rows(_of(HISTORY, series_instance_uid).order_by(HISTORY.c.number), to_history)
@@ -408,6 +433,16 @@ class Ledger:
                 queue_delivery(connection, fresh)
 
         self._database.write(settle)
+
+    def shift_times(self, by: timedelta) -> None:
+        """Move everything that waits for a time, after the clock was set.
+
+        Parameters
+        ----------
+        by : timedelta
+            How far the clock stepped; negative when it was set back.
+        """
+        self._database.write(lambda connection: shift_times(connection, by))
 
     def resume_deliveries(self, destination: str | None, at: datetime) -> tuple[Delivery, ...]:
         """Queue dead deliveries again, as if they were new.

@@ -194,7 +194,9 @@ def _count_instance(connection: Connection, row: Row[Any], instance: ReceivedIns
         update(SERIES)
         .where(SERIES.c.series_instance_uid == instance.series_instance_uid)
         .values(
-            instance_count=SERIES.c.instance_count + 1,
+            # Images that were let go are not there any more.
+            instance_count=1 if row.released_at else SERIES.c.instance_count + 1,
+            released_at=None,
             # The clock may step back.
             last_received_at=max(row.last_received_at, instance.received_at),
         )

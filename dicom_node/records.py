@@ -170,6 +170,8 @@ class SeriesRecord:
     queued_at : datetime or None
         When this revision was first sent to a worker: the content time of its results.
     updated_at : datetime
+    released_at : datetime or None
+        When retention let go of its images.
     """
 
     series_instance_uid: str
@@ -186,6 +188,7 @@ class SeriesRecord:
     due_at: datetime | None
     queued_at: datetime | None
     updated_at: datetime
+    released_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

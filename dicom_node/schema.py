@@ -87,6 +87,7 @@ SERIES: Final = Table(
     # Of the first image; series from before these columns have none.
     Column("accession_key", String(64)),
     Column("patient_id_key", String(64)),
+    Column("released_at", UtcDateTime),
     Index(None, "state", "due_at"),
     Index(None, "last_received_at"),
     Index(None, "study_instance_uid"),
@@ -197,6 +198,7 @@ def to_series(row: Row[Any]) -> SeriesRecord:
         due_at=row.due_at,
         queued_at=row.queued_at,
         updated_at=row.updated_at,
+        released_at=row.released_at,
     )
 
 

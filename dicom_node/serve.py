@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,16 +16,18 @@ from pynetdicom.transport import ThreadedAssociationServer
 from dicom_node.ae import build_ae
 from dicom_node.assembly import Assembly
 from dicom_node.celery_app import work_lease_s
+from dicom_node.clock_watch import ClockWatch
 from dicom_node.commitment_reports import ReportDesk
 from dicom_node.config import NodeSettings
 from dicom_node.custody import Custody
 from dicom_node.dispatch import Dispatcher
-from dicom_node.errors import SettingsError
+from dicom_node.errors import LedgerError, SettingsError
 from dicom_node.housekeeping import Steward
 from dicom_node.ledger import Ledger
 from dicom_node.outbox import Outbox
 from dicom_node.receiver import Receiver
 from dicom_node.recovery import Recovery
+from dicom_node.retention import Releaser
 from dicom_node.spool import Spool
 from dicom_node.worklog import WorkLog
 
@@ -71,8 +73,12 @@ def serve(
         gc.freeze()
         with listening(settings, receiver, ReportDesk(settings, Custody(outbox), utc_now)) as port:
             ready(port)
+            clock_watch = ClockWatch(ledger)
             while not stop.wait(_TICK_S):
-                steward.tick(utc_now())
+                now = utc_now()
+                with suppress(LedgerError):  # the duties complain of it
+                    clock_watch.look(now)
+                steward.tick(now)
     logger.info("listener stopped")
 
 
@@ -144,4 +150,5 @@ def _steward(settings: NodeSettings, outbox: Outbox, dispatcher: Dispatcher) -> 
         Assembly(outbox.ledger, outbox.spool, dispatcher, lease_s=work_lease_s(settings)),
         WorkLog(outbox.ledger, settings.destinations, settings.worker.attempts),
         outbox,
+        Releaser(outbox, settings.retention),
     )

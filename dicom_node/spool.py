@@ -75,10 +75,13 @@ class WorkOrder:
         The instances that belong to the revision, relative to the spool.
     queued_at : datetime
         When the revision was first sent to a worker: the content time of its results.
+    number : int
+        Of the task that this order goes with; older tasks have nothing to do any more.
     """
 
     paths: tuple[Path, ...]
     queued_at: datetime
+    number: int
 
 
 class Spool:
@@ -181,7 +184,7 @@ class Spool:
         try:
             with _translated(relative):
                 self._make_folder(target.parent)
-                if target.exists():
+                if _is_kept(target):
                     part.discard()
                 else:
                     part.rename(target)
@@ -219,6 +222,12 @@ class Spool:
         """Remove the empty files that wait for instances."""
         self._parts.close()
 
+    def result_files(self, series_instance_uid: str) -> list[Path]:
+        """Every file of all revisions of a series, relative to the spool."""
+        folder = Path("results", _checked(series_instance_uid))
+        files = sorted(self.path(folder).glob("revision_*/[!.]*"))
+        return [file.relative_to(self._folder) for file in files]
+
     def path(self, relative: Path) -> Path:
         """Absolute path of a file in the spool."""
         return self._folder / relative
@@ -227,26 +236,45 @@ class Spool:
         """Absolute paths of instances, in their order."""
         return [self.path(instance.path) for instance in instances]
 
-    def put_work(
-        self, series_instance_uid: str, revision: int, paths: Sequence[Path], queued_at: datetime
-    ) -> None:
+    def put_work(self, series_instance_uid: str, revision: int, order: WorkOrder) -> None:
         """Write down what belongs to a revision; a second time it overwrites itself."""
-        order = {
-            "paths": [path.as_posix() for path in paths],
-            "queued_at": queued_at.isoformat(),
+        content = {
+            "paths": [path.as_posix() for path in order.paths],
+            "queued_at": order.queued_at.isoformat(),
+            "number": order.number,
         }
-        path = _revision_folder(series_instance_uid, revision) / "work.json"
-        self._put(path, json.dumps(order).encode())
+        path = revision_folder(series_instance_uid, revision) / "work.json"
+        self._put(path, json.dumps(content).encode())
 
     def read_work(self, series_instance_uid: str, revision: int) -> WorkOrder:
         """Read what belongs to a revision."""
-        path = _revision_folder(series_instance_uid, revision) / "work.json"
+        path = revision_folder(series_instance_uid, revision) / "work.json"
         try:
             order = json.loads(self.path(path).read_bytes())
             paths = tuple(Path(text) for text in order["paths"])
-            return WorkOrder(paths, datetime.fromisoformat(order["queued_at"]))
+            queued_at = datetime.fromisoformat(order["queued_at"])
+            return WorkOrder(paths, queued_at, int(order.get("number", 0)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SpoolError(f"work order {path} cannot be read: {error}") from None
+
+    def beat(self, series_instance_uid: str, revision: int) -> None:
+        """Show that somebody works on a revision, wherever the spool is seen."""
+        path = self.path(revision_folder(series_instance_uid, revision) / "alive")
+        with _translated(path):
+            self._make_folder(path.parent)
+            path.touch(mode=0o600)
+            os.utime(path)
+
+    def last_beat(self, series_instance_uid: str, revision: int) -> int | None:
+        """When somebody last worked on a revision, by the clock of the volume, in nanoseconds.
+
+        It tells a change, not a time: nobody's clock is compared with it.
+        """
+        path = self.path(revision_folder(series_instance_uid, revision) / "alive")
+        try:
+            return path.stat().st_mtime_ns
+        except OSError:
+            return None
 
     def put_results(
         self, series_instance_uid: str, revision: int, objects: Mapping[str, bytes]
@@ -266,7 +294,7 @@ class Spool:
         dict of str to Path
             Where each one lies, relative to the spool.
         """
-        folder = _revision_folder(series_instance_uid, revision)
+        folder = revision_folder(series_instance_uid, revision)
         paths = {name: folder / Path(name).name for name in objects}
         for name, content in objects.items():
             self._put(paths[name], content)
@@ -274,15 +302,15 @@ class Spool:
 
     def picture(self, series_instance_uid: str, revision: int) -> Path:
         """Absolute path of the picture that the work on a revision leaves, if it does."""
-        return self.path(_revision_folder(series_instance_uid, revision) / PICTURE)
+        return self.path(revision_folder(series_instance_uid, revision) / PICTURE)
 
     def put_outcome(self, series_instance_uid: str, revision: int, outcome: bytes) -> None:
         """Note how the work on a revision ended, after its results lie here."""
-        self._put(_revision_folder(series_instance_uid, revision) / "outcome.json", outcome)
+        self._put(revision_folder(series_instance_uid, revision) / "outcome.json", outcome)
 
     def read_outcome(self, series_instance_uid: str, revision: int) -> bytes | None:
         """How the work on a revision ended, ``None`` while it has not."""
-        path = _revision_folder(series_instance_uid, revision) / "outcome.json"
+        path = revision_folder(series_instance_uid, revision) / "outcome.json"
         try:
             return self.path(path).read_bytes()
         except FileNotFoundError:
@@ -292,7 +320,7 @@ class Spool:
 
     def discard_outcome(self, series_instance_uid: str, revision: int) -> None:
         """Forget how the work on a revision ended, so that it is done anew."""
-        path = _revision_folder(series_instance_uid, revision) / "outcome.json"
+        path = revision_folder(series_instance_uid, revision) / "outcome.json"
         with _translated(path):
             self.path(path).unlink(missing_ok=True)
 
@@ -344,7 +372,8 @@ def instance_path(series_instance_uid: str, sop_instance_uid: str, sha256: str) 
     return Path(_INSTANCES, _checked(series_instance_uid), name)
 
 
-def _revision_folder(series_instance_uid: str, revision: int) -> Path:
+def revision_folder(series_instance_uid: str, revision: int) -> Path:
+    """Folder of the results of a revision, relative to the spool."""
     return Path("results", _checked(series_instance_uid), f"revision_{revision}")
 
 
@@ -362,6 +391,15 @@ def _write_flushed(path: Path, contents: Sequence[bytes | memoryview]) -> None:
             while view:  # an unbuffered write may take less than it is given
                 view = view[file.write(view) :]
         os.fsync(file.fileno())
+
+
+def _is_kept(file: Path) -> bool:
+    """Whether a file is there; ``spool_release`` sees that it is wanted again."""
+    try:
+        os.utime(file)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -1,11 +1,13 @@
 """The tasks: unpack, call, report; the one place that catches every error."""
 
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -21,7 +23,7 @@ from dicom_node.celery_app import (
     work_lease_s,
 )
 from dicom_node.config import NodeSettings
-from dicom_node.errors import WorkerLostError
+from dicom_node.errors import SpoolError, WorkerLostError
 from dicom_node.outcomes import UNFORESEEN, Outcome, failure, reason_of
 from dicom_node.records import Reason
 from dicom_node.spool import Spool
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from dicom_node.worklog import WorkLog
 
 logger = structlog.get_logger(__name__)
+
+BEAT_S: Final = 2.0
+"""How often a process at work shows that it lives."""
 
 Measure = Callable[[str, int], Outcome]
 """Measures one revision of a series; raises what stands in ``dispositions``."""
@@ -76,11 +81,14 @@ class Analyst:
     send: Callable[..., None]
     time_limit_s: float
 
-    def analyze(self, series_instance_uid: str, revision: int, *, redelivered: bool) -> None:
+    def analyze(
+        self, series_instance_uid: str, revision: int, order: int, *, redelivered: bool
+    ) -> None:
         """Measure a series, leave the outcome in the spool, report it.
 
-        A task that comes again after its outcome is written only reports. One whose worker died
-        is not done here: the ledger counts such losses and decides.
+        A task that comes again after its outcome is written only reports, and one that a newer
+        task replaced does nothing. One whose worker died is not done here: the ledger counts
+        such losses and decides.
         """
         key = (series_instance_uid, revision)
         if self.spool.read_outcome(*key) is not None:
@@ -88,17 +96,46 @@ class Analyst:
             return
         if redelivered:
             reason = reason_of(WorkerLostError("a worker died or vanished at this series"))
-            self.send(RECORD_LOST, *key, reason.code, reason.message)
+            self.send(RECORD_LOST, *key, order, reason.code, reason.message)
             return
-        self.send(RECORD_STARTED, *key)
-        error = caught(partial(self._measure, *key))
+        if self._is_replaced(*key, order):
+            logger.info("a newer task does this", series=series_instance_uid, order=order)
+            return
+        self.send(RECORD_STARTED, *key, order)
+        with self._beating(*key):
+            error = caught(partial(self._measure, *key))
         if isinstance(error, SoftTimeLimitExceeded):
             error = WorkerLostError(f"the work took longer than {self.time_limit_s:g} s")
         if error is None or self._fail(error, *key):
             self.send(RECORD_OUTCOME, *key)
         else:
             reason = reason_of(error)
-            self.send(RECORD_LOST, *key, reason.code, reason.message)
+            self.send(RECORD_LOST, *key, order, reason.code, reason.message)
+
+    def _is_replaced(self, series_instance_uid: str, revision: int, order: int) -> bool:
+        try:
+            return self.spool.read_work(series_instance_uid, revision).number > order
+        except SpoolError:
+            # Whoever measures finds out what is wrong with it, and says so.
+            return False
+
+    @contextmanager
+    def _beating(self, series_instance_uid: str, revision: int) -> Iterator[None]:
+        """Show that this process lives: a machine that dies at work cannot say so."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.is_set():
+                caught(lambda: self.spool.beat(series_instance_uid, revision))
+                done.wait(BEAT_S)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def _measure(self, series_instance_uid: str, revision: int) -> None:
         outcome = self.measure(series_instance_uid, revision)
@@ -127,7 +164,10 @@ def register_analysis(
     """
 
     @app.task(name=ANALYZE_SERIES, bind=True, shared=False)
-    def analyze_series(task: "Task[Any, None]", series_instance_uid: str, revision: int) -> None:
+    def analyze_series(
+        task: "Task[Any, None]", series_instance_uid: str, revision: int, order: int = 0
+    ) -> None:
+        # Tasks of earlier versions, which an upgrade finds in the broker, have no number.
         from dicom_node.worker import measure
 
         here = context()
@@ -139,7 +179,8 @@ def register_analysis(
             settings.worker.time_limit_s,
         )
         with structlog.contextvars.bound_contextvars(series=series_instance_uid):
-            caught(partial(analyst.analyze, series_instance_uid, revision, redelivered=redelivered))
+            key = (series_instance_uid, revision, order)
+            caught(partial(analyst.analyze, *key, redelivered=redelivered))
 
 
 def register_records(
@@ -160,25 +201,28 @@ def register_records(
     from dicom_node.commitment import ask_at
     from dicom_node.custody import Custody
     from dicom_node.outbox import Outbox, store_at
-    from dicom_node.worklog import WorkLog
+    from dicom_node.worklog import Work, WorkLog
 
     def work_log() -> WorkLog:
         return WorkLog(ledger(), settings.destinations, settings.worker.attempts)
 
     @app.task(name=RECORD_STARTED, shared=False)
-    def record_started(series_instance_uid: str, revision: int) -> None:
+    def record_started(series_instance_uid: str, revision: int, order: int) -> None:
         now = datetime.now(UTC)
         due_at = now + timedelta(seconds=work_lease_s(settings))
-        caught(lambda: work_log().started(series_instance_uid, revision, now, due_at))
+        work = Work(series_instance_uid, revision, order)
+        caught(lambda: work_log().started(work, now, due_at))
 
     @app.task(name=RECORD_OUTCOME, shared=False)
     def record_outcome(series_instance_uid: str, revision: int) -> None:
         caught(lambda: _record_outcome(work_log(), spool, series_instance_uid, revision))
 
     @app.task(name=RECORD_LOST, shared=False)
-    def record_lost(series_instance_uid: str, revision: int, code: str, message: str) -> None:
-        reason = Reason(code, message)
-        caught(lambda: work_log().lost(series_instance_uid, revision, reason, datetime.now(UTC)))
+    def record_lost(
+        series_instance_uid: str, revision: int, order: int, code: str, message: str
+    ) -> None:
+        reason, work = Reason(code, message), Work(series_instance_uid, revision, order)
+        caught(lambda: work_log().lost(work, reason, datetime.now(UTC)))
 
     @app.task(name=DELIVER, shared=False)
     def deliver(series_instance_uid: str, destination: str) -> None:

@@ -27,6 +27,23 @@ _AT_WORK: Final = frozenset({SeriesState.QUEUED, SeriesState.ANALYZING})
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """A task that was sent to a worker.
+
+    Parameters
+    ----------
+    series_instance_uid : str
+    revision : int
+    order : int
+        Its number: news of an older task says nothing about the present one.
+    """
+
+    series_instance_uid: str
+    revision: int
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkLog:
     """Records the news of workers; news of work that was overtaken changes nothing.
 
@@ -43,21 +60,16 @@ class WorkLog:
     destinations: Sequence[DestinationSettings]
     attempts: int
 
-    def started(
-        self, series_instance_uid: str, revision: int, at: datetime, due_at: datetime
-    ) -> None:
+    def started(self, work: Work, at: datetime, due_at: datetime) -> None:
         """Record that a worker has begun; without further news by ``due_at`` it is lost."""
+        uid, revision = work.series_instance_uid, work.revision
 
         def advance() -> None:
-            self.ledger.advance(
-                series_instance_uid,
-                SeriesEvent.WORK_STARTED,
-                at,
-                revision=revision,
-                due_at=due_at,
-            )
+            if self._is_present(work):
+                event = SeriesEvent.WORK_STARTED
+                self.ledger.advance(uid, event, at, revision=revision, due_at=due_at)
 
-        self._if_current(advance, series_instance_uid, revision)
+        self._if_current(advance, uid, revision)
 
     def ended(
         self, series_instance_uid: str, revision: int, outcome: Outcome, at: datetime
@@ -69,15 +81,23 @@ class WorkLog:
             revision,
         )
 
-    def lost(self, series_instance_uid: str, revision: int, reason: Reason, at: datetime) -> None:
+    def lost(self, work: Work, reason: Reason, at: datetime) -> None:
         """Record that work came to nothing: it is done again until the attempts are used up."""
+        uid, revision = work.series_instance_uid, work.revision
 
         def advance() -> None:
-            record = self.ledger.series(series_instance_uid)
-            event, said = self._after_loss(record, reason)
-            self.ledger.advance(series_instance_uid, event, at, revision=revision, reason=said)
+            if not self._is_present(work):
+                return
+            event, said = self._after_loss(self.ledger.series(uid), reason)
+            self.ledger.advance(uid, event, at, revision=revision, reason=said)
 
-        self._if_current(advance, series_instance_uid, revision)
+        self._if_current(advance, uid, revision)
+
+    def _is_present(self, work: Work) -> bool:
+        present = self.ledger.series(work.series_instance_uid).order_number
+        if work.order != present:
+            logger.info("news of an older task", series=work.series_instance_uid, order=work.order)
+        return work.order == present
 
     def _end(self, series_instance_uid: str, revision: int, outcome: Outcome, at: datetime) -> None:
         if self.ledger.series(series_instance_uid).state not in _AT_WORK:

@@ -37,12 +37,14 @@ class RecordingDispatcher:
     """Keeps what it is asked to send; raises instead while ``broken``."""
 
     analyses: list[tuple[str, int]] = field(default_factory=list)
+    orders: list[int] = field(default_factory=list)
     deliveries: list[tuple[str, str]] = field(default_factory=list)
     broken: bool = False
 
-    def send_analysis(self, series_instance_uid: str, revision: int) -> None:
+    def send_analysis(self, series_instance_uid: str, revision: int, order: int) -> None:
         self._check()
         self.analyses.append((series_instance_uid, revision))
+        self.orders.append(order)
 
     def send_delivery(self, series_instance_uid: str, destination: str) -> None:
         self._check()

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,21 @@ def test_what_kills_its_workers_is_quarantined(bench: Bench) -> None:
     assert reason is not None
     assert reason.code == "WORKER_LOST"
     assert len(bench.dispatcher.analyses) == ATTEMPTS
+
+
+def test_a_worker_that_shows_no_sign_of_life_is_dead_long_before_its_time_is_over(
+    bench: Bench,
+) -> None:
+    bench.tick(60)
+    bench.tell(SeriesEvent.WORK_STARTED)
+    for age_s in range(0, 100, 10):
+        bench.spool.beat(UID, 1)
+        os.utime(bench.spool.path(Path("results", UID, "revision_1", "alive")), (age_s, age_s))
+        assert bench.tick(2) is SeriesState.ANALYZING
+    assert bench.tick(19) is SeriesState.ANALYZING
+    assert bench.tick(1) is SeriesState.QUEUED
+    assert bench.ledger.history(UID)[-2].event == "work_lost"
+    assert bench.dispatcher.orders == [1, 2]
 
 
 def test_an_outcome_without_news_is_recorded(bench: Bench) -> None:

@@ -159,6 +159,31 @@ def test_a_uid_of_another_series_is_a_conflict_of_the_newcomer(ledger: Ledger) -
     assert ledger.series(UID).state is SeriesState.RECEIVING
 
 
+def test_after_a_person_looked_the_first_of_conflicting_images_are_analysed(
+    ledger: Ledger,
+) -> None:
+    put(ledger)
+    put(ledger, 2, seconds=1)
+    put(ledger, 9, seconds=2, sop_instance_uid="1.2.3.1")
+    put(ledger, 3, seconds=3, patient_key="b" * 64)
+    put(ledger, 4, seconds=4, study_instance_uid="1.9")
+    assert [one.sha256[-1] for one in ledger.own_instances(UID)] == ["1", "2"]
+    assert len(ledger.instances(UID)) == 5
+    (alarm,) = ledger.alarms.standing()
+    assert (alarm.code, alarm.subject) == ("SERIES_QUARANTINED", UID)
+    drive(ledger, SeriesEvent.RETRY_REQUESTED)
+    assert ledger.alarms.standing() == ()
+
+
+def test_orders_are_numbered_and_no_number_comes_again(ledger: Ledger) -> None:
+    put(ledger)
+    numbers = [drive(ledger, *TO_WORK).order_number]
+    numbers.append(drive(ledger, SeriesEvent.WORK_LOST, SeriesEvent.TASK_SENT).order_number)
+    put(ledger, 2, seconds=200)
+    numbers.append(drive(ledger, *TO_WORK).order_number)
+    assert numbers == [1, 2, 3]
+
+
 def test_what_is_quarantined_waits_for_a_person(ledger: Ledger) -> None:
     put(ledger)
     put(ledger, 2, patient_key="b" * 64)

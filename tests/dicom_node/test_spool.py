@@ -7,7 +7,7 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.errors import SpoolError
-from dicom_node.spool import FileIdentity, Spool
+from dicom_node.spool import FileIdentity, Spool, WorkOrder
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID
 from tests.dicom_node.datasets import ct_header, encoded
 from tests.dicom_node.factories import START
@@ -76,9 +76,8 @@ def test_results_replace_themselves(spool: Spool) -> None:
 
 def test_work_orders_and_outcomes_are_read_back(spool: Spool) -> None:
     paths = (Path("instances/1.2.3/a.dcm"), Path("instances/1.2.3/b.dcm"))
-    spool.put_work("1.2.3", 2, paths, START)
-    work = spool.read_work("1.2.3", 2)
-    assert (work.paths, work.queued_at) == (paths, START)
+    spool.put_work("1.2.3", 2, WorkOrder(paths, START, 5))
+    assert spool.read_work("1.2.3", 2) == WorkOrder(paths, START, 5)
     assert spool.read_outcome("1.2.3", 2) is None
     spool.put_outcome("1.2.3", 2, b"{}")
     assert spool.read_outcome("1.2.3", 2) == b"{}"
@@ -89,7 +88,7 @@ def test_work_orders_and_outcomes_are_read_back(spool: Spool) -> None:
 def test_a_damaged_or_absent_work_order_is_a_sentence(spool: Spool) -> None:
     with pytest.raises(SpoolError, match="work order"):
         spool.read_work("1.2.3", 1)
-    spool.put_work("1.2.3", 1, (), START)
+    spool.put_work("1.2.3", 1, WorkOrder((), START, 1))
     (order,) = spool.path(Path("results")).rglob("work.json")
     order.write_text("[]")
     with pytest.raises(SpoolError, match="work order"):

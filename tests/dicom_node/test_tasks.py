@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from dicom_node.errors import DeviceMemoryError
 from dicom_node.ledger import Ledger
 from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import ResultFile, SeriesEvent, SeriesState
-from dicom_node.spool import Spool
+from dicom_node.spool import Spool, WorkOrder
 from dicom_node.tasks import Analyst, caught, register_records
 from pipeline.errors import LevelNotCoveredError
 from tests.dicom_node.factories import START, instance, node_settings
@@ -29,6 +30,8 @@ from tests.peers import ScriptedPacs
 from tests.phantoms import TorsoPhantom
 
 UID = "1.2.3"
+ORDER = 4
+Soon = Callable[[Callable[[], bool]], None]
 MEASURED = Outcome(OutcomeKind.MEASURED)
 
 
@@ -51,7 +54,8 @@ class Bench:
         self.news.append((name, *arguments))
 
     def analyze(self, *, redelivered: bool = False) -> None:
-        Analyst(self.spool, self.measure, self.send, 600.0).analyze(UID, 1, redelivered=redelivered)
+        analyst = Analyst(self.spool, self.measure, self.send, 600.0)
+        analyst.analyze(UID, 1, ORDER, redelivered=redelivered)
 
     def outcome(self) -> Outcome:
         content = self.spool.read_outcome(UID, 1)
@@ -67,7 +71,7 @@ def bench(tmp_path: Path) -> Bench:
 def test_outcome_lies_in_the_spool_before_it_is_reported(bench: Bench) -> None:
     bench.analyze()
     assert bench.outcome() == MEASURED
-    assert bench.news == [(RECORD_STARTED, UID, 1), (RECORD_OUTCOME, UID, 1)]
+    assert bench.news == [(RECORD_STARTED, UID, 1, ORDER), (RECORD_OUTCOME, UID, 1)]
 
 
 def test_repeated_task_only_reports(bench: Bench) -> None:
@@ -80,7 +84,30 @@ def test_repeated_task_only_reports(bench: Bench) -> None:
 def test_task_whose_worker_died_is_left_to_the_ledger(bench: Bench) -> None:
     bench.analyze(redelivered=True)
     assert bench.measured == 0
-    assert [entry[:4] for entry in bench.news] == [(RECORD_LOST, UID, 1, "WORKER_LOST")]
+    assert [entry[:5] for entry in bench.news] == [(RECORD_LOST, UID, 1, ORDER, "WORKER_LOST")]
+
+
+@pytest.mark.parametrize(("newest", "measured"), [(ORDER, 1), (ORDER + 1, 0)])
+def test_task_that_a_newer_one_replaced_does_nothing(
+    bench: Bench, newest: int, measured: int
+) -> None:
+    bench.spool.put_work(UID, 1, WorkOrder((), START, newest))
+    bench.analyze()
+    assert bench.measured == measured
+    assert len(bench.news) == 2 * measured
+
+
+def test_process_at_work_shows_that_it_lives(bench: Bench, soon: Soon) -> None:
+    beats: list[int | None] = []
+
+    def measure(uid: str, revision: int) -> Outcome:
+        soon(lambda: bench.spool.last_beat(uid, revision) is not None)
+        beats.append(bench.spool.last_beat(uid, revision))
+        return MEASURED
+
+    bench.measure = measure  # type: ignore[method-assign]
+    bench.analyze()
+    assert len(beats) == 1
 
 
 def test_refusal_becomes_an_outcome(bench: Bench) -> None:
@@ -98,7 +125,7 @@ def test_passing_trouble_leaves_no_outcome(bench: Bench, error: Exception, code:
     bench.result = error
     bench.analyze()
     assert bench.spool.read_outcome(UID, 1) is None
-    assert bench.news[-1][:4] == (RECORD_LOST, UID, 1, code)
+    assert bench.news[-1][:5] == (RECORD_LOST, UID, 1, ORDER, code)
 
 
 def test_fault_of_ours_is_logged_with_its_place_and_without_its_text(bench: Bench) -> None:
@@ -137,7 +164,7 @@ def test_tasks_of_the_node_take_a_series_from_its_outcome_to_the_pacs(tmp_path: 
         ledger.advance(UID, SeriesEvent.TASK_SENT, START)
         result = put_result(spool)
         app = node_app(settings, ledger, spool)
-        app.tasks[RECORD_STARTED](UID, 1)
+        app.tasks[RECORD_STARTED](UID, 1, 1)
         assert ledger.series(UID).state is SeriesState.ANALYZING
         spool.put_outcome(UID, 1, Outcome(OutcomeKind.MEASURED, results=(result,)).to_json())
         app.tasks[RECORD_OUTCOME](UID, 1)
@@ -179,7 +206,7 @@ def test_times_in_the_ledger_are_of_today(tmp_path: Path) -> None:
     ledger.record_instance(instance(), CompletionSettings())
     ledger.advance(UID, SeriesEvent.QUIET_PERIOD_OVER, START)
     ledger.advance(UID, SeriesEvent.TASK_SENT, START)
-    node_app(settings, ledger, spool).tasks[RECORD_LOST](UID, 1, "WORKER_LOST", "killed")
+    node_app(settings, ledger, spool).tasks[RECORD_LOST](UID, 1, 1, "WORKER_LOST", "killed")
     age = datetime.now(UTC) - ledger.series(UID).updated_at
     assert 0 <= age.total_seconds() < 60
     ledger.close()

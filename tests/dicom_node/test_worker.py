@@ -8,7 +8,7 @@ from pydicom import dcmread
 from dicom_node.config import MeasurementSettings, WorkerSettings
 from dicom_node.errors import SpoolError
 from dicom_node.outcomes import OutcomeKind
-from dicom_node.spool import Spool
+from dicom_node.spool import Spool, WorkOrder
 from dicom_node.worker import WorkerContext, make_context, measure
 from pipeline.errors import ModelError, TooFewSlicesError, UnreadableFileError
 
@@ -31,7 +31,7 @@ def put_series(context: WorkerContext, source: Path, *, slices: int | None = Non
         context.spool.path(relative).write_bytes(path.read_bytes())
         paths.append(relative)
     uid = str(dcmread(source / "slice_00.dcm", stop_before_pixels=True).SeriesInstanceUID)
-    context.spool.put_work(uid, 1, paths, QUEUED_AT)
+    context.spool.put_work(uid, 1, WorkOrder(tuple(paths), QUEUED_AT, 1))
     return uid
 
 
@@ -70,7 +70,8 @@ def test_series_that_is_not_for_us_is_refused(context: WorkerContext, demo_serie
 
 def test_image_that_vanished_is_named(context: WorkerContext, demo_series: Path) -> None:
     uid = put_series(context, demo_series)
-    context.spool.put_work(uid, 2, [Path("instances/gone.dcm")], QUEUED_AT)
+    order = WorkOrder((Path("instances/gone.dcm"),), QUEUED_AT, 2)
+    context.spool.put_work(uid, 2, order)
     with pytest.raises(UnreadableFileError, match=r"gone\.dcm"):
         measure(uid, 2, context)
 

@@ -16,7 +16,7 @@ from dicom_node.records import (
     SeriesRecord,
     SeriesState,
 )
-from dicom_node.worklog import WorkLog
+from dicom_node.worklog import Work, WorkLog
 from tests.dicom_node.factories import START, ManualClock, destination, instance
 
 UID = "1.2.3"
@@ -37,15 +37,19 @@ class Bench:
     def send(self) -> None:
         self.ledger.advance(UID, SeriesEvent.TASK_SENT, self.clock.forward(1))
 
-    def start(self, revision: int = 1) -> None:
+    def work(self, revision: int, order: int | None) -> Work:
+        """The present task, unless another one is named."""
+        return Work(UID, revision, self.series().order_number if order is None else order)
+
+    def start(self, revision: int = 1, order: int | None = None) -> None:
         now = self.clock.forward(1)
-        self.log.started(UID, revision, now, now + timedelta(seconds=60))
+        self.log.started(self.work(revision, order), now, now + timedelta(seconds=60))
 
     def end(self, outcome: Outcome = MEASURED, revision: int = 1) -> None:
         self.log.ended(UID, revision, outcome, self.clock.forward(1))
 
-    def lose(self, revision: int = 1) -> None:
-        self.log.lost(UID, revision, LOST, self.clock.forward(1))
+    def lose(self, revision: int = 1, order: int | None = None) -> None:
+        self.log.lost(self.work(revision, order), LOST, self.clock.forward(1))
 
 
 @pytest.fixture
@@ -148,3 +152,18 @@ def test_loss_that_is_reported_late_changes_nothing(bench: Bench) -> None:
     bench.lose()
     assert bench.series().state is SeriesState.ANALYZED
     assert {d.state for d in bench.ledger.deliveries(UID)} == {DeliveryState.QUEUED}
+
+
+def test_news_of_an_older_task_says_nothing_about_the_present_one(bench: Bench) -> None:
+    bench.start()
+    bench.lose()
+    bench.send()
+    bench.start(order=1)
+    assert bench.series().state is SeriesState.QUEUED
+    bench.start()
+    bench.lose(order=1)
+    assert bench.series().state is SeriesState.ANALYZING
+    assert bench.series().attempt == 2
+    # What any of them found out counts: the same images give the same results.
+    bench.end()
+    assert bench.series().state is SeriesState.ANALYZED

@@ -141,19 +141,30 @@ class RunningNode:
         )
 
 
+class StubbedNode(RunningNode):
+    """A node whose worker of queue ``gpu`` answers at once, whatever the images show."""
+
+    def start(self, name: str) -> Part:
+        if name != "gpu":
+            return super().start(name)
+        return self.parts.start_module(name, "tests.system.stub_worker", str(self.config))
+
+
 @contextmanager
-def running_node(folder: Path) -> Iterator[RunningNode]:
+def running_node(
+    folder: Path, kind: type[RunningNode] = RunningNode, settings_text: str = SETTINGS
+) -> Iterator[RunningNode]:
     """Start everything; stop everything at the end."""
     pacs = ScriptedPacs()
     config = folder / "node.toml"
-    config.write_text(SETTINGS.format(port=free_port(), pacs_port=pacs.port))
+    config.write_text(settings_text.format(port=free_port(), pacs_port=pacs.port))
     settings = load_settings(config)
-    settings.storage.folder.mkdir()
+    settings.storage.folder.mkdir(exist_ok=True)
     with (
         Parts(folder, threading.Event()) as parts,
         closing(Ledger.open(settings.ledger_url)) as ledger,
     ):
-        node = RunningNode(config, settings, parts, ledger, pacs)
+        node = kind(config, settings, parts, ledger, pacs)
         for name in ("serve", "gpu", "node"):
             node.start(name)
         try:

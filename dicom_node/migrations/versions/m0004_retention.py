@@ -1,0 +1,19 @@
+"""Note when the images of a series were let go."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "m0004_retention"
+down_revision = "m0003_search_and_pages"
+
+
+def upgrade() -> None:
+    """Add the time; no series of an earlier version was let go."""
+    with op.batch_alter_table("series") as series:
+        series.add_column(sa.Column("released_at", sa.DateTime(timezone=True)))
+
+
+def downgrade() -> None:
+    """Take it away again."""
+    with op.batch_alter_table("series") as series:
+        series.drop_column("released_at")

@@ -1,0 +1,70 @@
+"""Delete images and results that every destination has, after the time that the settings name."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from dicom_node.config import RetentionSettings
+from dicom_node.outbox import Outbox
+from dicom_node.records import SeriesRecord, SeriesState
+from dicom_node.spool_release import discard_instance, discard_results
+
+logger = structlog.get_logger(__name__)
+
+_AT_ONCE: Final = 100
+"""Series that one step lets go of; the others follow with the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Releaser:
+    """Frees the disk of what is done.
+
+    Nothing but a delivered (and committed, where it must be) or skipped series is ever deleted;
+    failed and quarantined ones wait for a person.
+
+    Parameters
+    ----------
+    outbox : Outbox
+    settings : RetentionSettings
+    """
+
+    outbox: Outbox
+    settings: RetentionSettings
+
+    def release(self, now: datetime) -> None:
+        """Let go of what is old enough.
+
+        Raises
+        ------
+        LedgerError, SpoolError
+            What was not deleted is deleted the next time.
+        """
+        days = {
+            SeriesState.DELIVERED: self.settings.images_days,
+            SeriesState.SKIPPED: self.settings.skipped_days,
+        }
+        retention, committing = self.outbox.ledger.retention, self.outbox.committing
+        for state, age_days in days.items():
+            before = now - timedelta(days=age_days)
+            for record in retention.releasable(state, before, committing, _AT_ONCE):
+                self._release(record, now)
+        old = now - timedelta(days=self.settings.records_days)
+        for record in retention.forgettable(old, _AT_ONCE):
+            self._forget(record)
+        retention.forget_alarms(old)
+
+    def _release(self, record: SeriesRecord, now: datetime) -> None:
+        ledger, spool = self.outbox.ledger, self.outbox.spool
+        paths = ledger.retention.release(record, now)
+        is_known = ledger.retention.is_known
+        deleted = [discard_instance(spool, path, is_known) for path in paths]
+        uid = record.series_instance_uid
+        logger.info("images released", series=uid, files=sum(deleted), kept=deleted.count(False))
+
+    def _forget(self, record: SeriesRecord) -> None:
+        uid = record.series_instance_uid
+        if self.outbox.ledger.retention.forget(record):
+            discard_results(self.outbox.spool, uid, record.revision)
+            logger.info("series forgotten", series=uid)

@@ -1,0 +1,80 @@
+"""Delete what nobody needs any more from the spool, never what is coming in again."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from dicom_node.errors import SpoolError
+from dicom_node.part_file import flush_folder
+from dicom_node.spool import Spool, revision_folder
+
+_GONE: Final = ".gone"
+_FRESH_S: Final = 600
+"""A file that was wanted so recently may not have come to the ledger yet."""
+
+
+def discard_instance(spool: Spool, path: Path, is_known: Callable[[Path], bool]) -> bool:
+    """Delete an image, unless it is coming in again at this very moment.
+
+    The file is put aside first, and back when the spool had taken it for an arriving image before:
+    that leaves a trace on it. What a crash leaves aside is deleted the next time.
+
+    Parameters
+    ----------
+    spool : Spool
+    path : Path
+        Relative to the spool.
+    is_known : callable
+        Whether the ledger names the file again.
+
+    Returns
+    -------
+    bool
+        Whether it is gone.
+
+    Raises
+    ------
+    SpoolError
+    """
+    file = spool.path(path)
+    aside = file.with_name(f".{file.name}{_GONE}")
+    try:
+        before = file.stat().st_mtime_ns
+        file.rename(aside)
+    except FileNotFoundError:
+        aside.unlink(missing_ok=True)
+        return True
+    except OSError as error:
+        raise SpoolError(f"spool file {path} cannot be deleted: {error.strerror}") from None
+    if aside.stat().st_mtime_ns != before or _is_fresh(before) or is_known(path):
+        _put_back(aside, file)
+        return False
+    aside.unlink()
+    with contextlib.suppress(OSError):  # other images are in it
+        file.parent.rmdir()
+    return True
+
+
+def discard_results(spool: Spool, series_instance_uid: str, revision: int) -> None:
+    """Delete results, orders and outcomes of all revisions up to one."""
+    for number in range(1, revision + 1):
+        folder = spool.path(revision_folder(series_instance_uid, number))
+        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # there is none, or a newer revision is in it
+        spool.path(revision_folder(series_instance_uid, revision)).parent.rmdir()
+
+
+def _is_fresh(mtime_ns: int) -> bool:
+    return abs(time.time_ns() - mtime_ns) < _FRESH_S * 10**9
+
+
+def _put_back(aside: Path, file: Path) -> None:
+    # A link fails where a rename would replace what has come in meanwhile.
+    with contextlib.suppress(FileExistsError):
+        os.link(aside, file)
+    aside.unlink()
+    flush_folder(file.parent)
