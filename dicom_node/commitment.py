@@ -110,9 +110,10 @@ def ask_peer(
         It does not support storage commitment or refuses this request.
     """
     peer = provider.peer
-    reported = threading.Event()
+    begun, reported = threading.Event(), threading.Event()
 
     def handle(event: Event) -> tuple[int, None]:
+        begun.set()
         return answer_report(event, on_report), None
 
     def notice(event: Event) -> None:
@@ -131,7 +132,10 @@ def ask_peer(
         if not association.accepted_contexts:
             raise CommitmentRefusedError(f"{peer.label} does not support storage commitment")
         _request(association, peer, request)
-        _wait_for_report(association, lambda: reported.is_set() or is_answered())
+        # A report that came on this association is recorded before its answer is sent.
+        _wait_for_report(
+            association, lambda: reported.is_set() or (is_answered() and not begun.is_set())
+        )
 
 
 def ask_at(destination: str, settings: NodeSettings) -> Ask | None:
