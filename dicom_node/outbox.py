@@ -20,7 +20,7 @@ from dicom_node.errors import (
 from dicom_node.ledger import Ledger
 from dicom_node.ledger_deliveries import DELIVERY_DEAD
 from dicom_node.outcomes import Outcome
-from dicom_node.profiles import object_name, substitute
+from dicom_node.profiles import NOT_ANALYSED, object_name, substitute
 from dicom_node.records import (
     Delivery,
     DeliveryState,
@@ -43,6 +43,7 @@ ABANDONED = "DELIVERY_ABANDONED"
 REFUSED = "OBJECT_REFUSED"
 _LEASE_MARGIN_S = 30.0
 _DELIVERABLE = frozenset({SeriesState.ANALYZED, SeriesState.DELIVERING})
+_NOT_MEASURED = frozenset({SeriesState.SKIPPED, SeriesState.FAILED})
 
 
 class Verdict(Enum):
@@ -102,7 +103,7 @@ class Outbox:
         send : Store
         now : datetime
         """
-        if self.ledger.series(series_instance_uid).state not in _DELIVERABLE:
+        if not self._may_leave(series_instance_uid):
             return
         lease_s = self.settings.timeout_s * 4 + _LEASE_MARGIN_S
         claimed = self.ledger.claim_deliveries(series_instance_uid, destination, now, lease_s)
@@ -120,6 +121,18 @@ class Outbox:
         for delivery, answer in zip(claimed, answers, strict=True):
             self._record(delivery, answer, now)
         self.settle(series_instance_uid, now)
+
+    def _may_leave(self, series_instance_uid: str) -> bool:
+        record = self.ledger.series(series_instance_uid)
+        if record.state in _DELIVERABLE:
+            return True
+        # Of a series that was not measured nothing but the reason leaves.
+        queued = {
+            object_name(delivery.result)
+            for delivery in self.ledger.deliveries(series_instance_uid)
+            if (delivery.revision, delivery.state) == (record.revision, DeliveryState.QUEUED)
+        }
+        return record.state in _NOT_MEASURED and queued == {NOT_ANALYSED}
 
     def settle(self, series_instance_uid: str, now: datetime) -> None:
         """Close the series when no delivery of its present revision is under way any more."""

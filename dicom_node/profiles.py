@@ -1,14 +1,33 @@
 """Say which result objects a destination gets, and what instead of one that it refused."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from dicom_node.config import DestinationSettings
 from dicom_node.records import ResultFile
+
+NOT_ANALYSED: Final = "not_analysed"
+"""The report on a series that could not be measured, for destinations that ask for it."""
+
+_DEFAULT: Final[tuple[str, ...]] = DestinationSettings.model_fields["objects"].default
 
 
 def object_name(result: ResultFile) -> str:
     """Name of a result object, as its builder and the settings call it."""
     return result.path.stem
+
+
+def needed(destinations: Sequence[DestinationSettings]) -> tuple[str, ...]:
+    """Names of the objects that have to be made so that every destination gets its own.
+
+    Those of the default when nobody gets any: they stay in the spool.
+    """
+    names = [
+        name
+        for destination in destinations
+        for name in (*destination.objects, *destination.instead.values())
+    ]
+    return tuple(dict.fromkeys(names)) or _DEFAULT
 
 
 def wanted(

@@ -1,17 +1,18 @@
 """Measure one series of the spool; knows neither the ledger nor the network."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
 from dicom_node import __version__
-from dicom_node.config import MeasurementSettings, WorkerSettings
-from dicom_node.errors import DeviceMemoryError
-from dicom_node.outcomes import Outcome, OutcomeKind
+from dicom_node.config import NodeSettings
+from dicom_node.errors import DeviceMemoryError, SettingsError
+from dicom_node.outcomes import Outcome, OutcomeKind, failure
+from dicom_node.profiles import NOT_ANALYSED, needed
 from dicom_node.records import ResultFile
 from dicom_node.spool import PICTURE, Spool
 from pipeline.analyze import (
@@ -22,9 +23,13 @@ from pipeline.analyze import (
     load_cutoffs,
     load_models,
 )
+from pipeline.errors import PipelineError
+from pipeline.objects import not_analysed
+from pipeline.objects.identity import ResultContext
 from pipeline.objects.measurement import measurement_json
 from pipeline.objects.overlay import overlay_png
 from pipeline.objects.part10 import read_files
+from pipeline.objects.results import RESULT_BUILDERS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,30 +41,39 @@ class WorkerContext:
     spool : Spool
     models : Models
     cutoffs : Cutoffs
+    outputs : tuple of str
+        The objects to make.
     """
 
     spool: Spool
     models: Models
     cutoffs: Cutoffs
+    outputs: tuple[str, ...]
 
 
-def make_context(
-    spool: Spool, settings: WorkerSettings, measurement: MeasurementSettings
-) -> WorkerContext:
+def make_context(settings: NodeSettings) -> WorkerContext:
     """Load models and cut-offs, once for the life of a process.
 
     Raises
     ------
+    SettingsError
+        A destination asks for an object that nobody can make.
     ModelError
         A model folder cannot be used.
     CutoffProfileError
         A cut-off profile cannot be used.
     """
-    models = load_models(settings.segmenter, settings.level_finder, settings.device)
+    outputs = needed(settings.destinations)
+    unknown = sorted(set(outputs) - {*RESULT_BUILDERS, NOT_ANALYSED})
+    if unknown:
+        known = ", ".join([*RESULT_BUILDERS, NOT_ANALYSED])
+        raise SettingsError(f"destinations: no object is called {unknown[0]}; there are {known}")
+    worker, measurement = settings.worker, settings.measurement
+    models = load_models(worker.segmenter, worker.level_finder, worker.device)
     cutoffs = load_cutoffs(
         measurement.cutoffs, measurement.attenuation_cutoffs, measurement.cutoff_file
     )
-    return WorkerContext(spool, models, cutoffs)
+    return WorkerContext(Spool.of(settings.storage), models, cutoffs, outputs)
 
 
 def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> Outcome:
@@ -81,7 +95,7 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
     Raises
     ------
     PipelineError
-        The series cannot be measured.
+        The series cannot be measured, and no destination asks for a report on that.
     SpoolError
         The images cannot be read or the results cannot be written.
     DeviceMemoryError
@@ -91,18 +105,43 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
     work = spool.read_work(series_instance_uid, revision)
     datasets = read_files([spool.path(path) for path in work.paths])[series_instance_uid]
     request = AnalysisRequest(
-        content_datetime=work.queued_at, software_version=__version__, cutoffs=context.cutoffs
+        content_datetime=work.queued_at,
+        software_version=__version__,
+        cutoffs=context.cutoffs,
+        outputs=tuple(name for name in context.outputs if name in RESULT_BUILDERS),
     )
-    with _memory_errors_named(series_instance_uid):
-        analysis, objects = analyze_series(datasets, context.models, request)
-    contents = {f"{name}.dcm": _encoded(dataset) for name, dataset in objects.items()}
-    contents[PICTURE] = overlay_png(analysis)
-    paths = spool.put_results(series_instance_uid, revision, contents)
-    results = tuple(
-        _result_file(dataset, paths[f"{name}.dcm"]) for name, dataset in objects.items()
-    )
+
+    def keep(
+        objects: Mapping[str, Dataset], pictures: Mapping[str, bytes]
+    ) -> tuple[ResultFile, ...]:
+        contents = {f"{name}.dcm": _encoded(dataset) for name, dataset in objects.items()}
+        paths = spool.put_results(series_instance_uid, revision, contents | dict(pictures))
+        return tuple(
+            _result_file(dataset, paths[f"{name}.dcm"]) for name, dataset in objects.items()
+        )
+
+    try:
+        with _memory_errors_named(series_instance_uid):
+            analysis, objects = analyze_series(datasets, context.models, request)
+    except PipelineError as error:
+        outcome = failure(error)
+        if outcome is None or not _is_reported(error, context):
+            raise
+        return replace(outcome, results=keep(_report_on(error, datasets, request), {}))
     measurement: Mapping[str, object] = measurement_json(analysis, __version__)
+    results = keep(objects, {PICTURE: overlay_png(analysis)})
     return Outcome(OutcomeKind.MEASURED, results=results, measurement=measurement)
+
+
+def _is_reported(error: PipelineError, context: WorkerContext) -> bool:
+    return NOT_ANALYSED in context.outputs and not_analysed.is_worth_telling(error)
+
+
+def _report_on(
+    error: PipelineError, datasets: Sequence[Dataset], request: AnalysisRequest
+) -> Mapping[str, Dataset]:
+    known = ResultContext(tuple(datasets), request.content_datetime, request.software_version)
+    return {NOT_ANALYSED: not_analysed.build(error, datasets, known)}
 
 
 @contextmanager

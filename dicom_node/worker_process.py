@@ -119,7 +119,7 @@ def _prepare_analysis(app: Celery, settings: NodeSettings) -> "Callable[[], Work
     def context() -> "WorkerContext":
         from dicom_node.worker import make_context
 
-        return make_context(Spool.of(settings.storage), settings.worker, settings.measurement)
+        return make_context(settings)
 
     register_analysis(app, settings, context)
     return context

@@ -13,7 +13,6 @@ from pipeline.errors import (
     LevelNotCoveredError,
     LevelUncertainError,
     PipelineError,
-    UnreadableSeriesError,
 )
 from pipeline.objects import codes
 from pipeline.objects.attributes import quiet
@@ -31,18 +30,14 @@ from pipeline.types import Verdict
 
 SERIES: Final = ResultSeries("SR", 952, "AI SMA L3 not analysed (RESEARCH)")
 
-_TOLD: Final = (
-    LevelNotCoveredError,
-    LevelUncertainError,
-    ImplausibleResultError,
-    UnreadableSeriesError,
-)
+_TOLD: Final = (LevelNotCoveredError, LevelUncertainError, ImplausibleResultError)
 
 
 def is_worth_telling(error: PipelineError) -> bool:
     """Say whether a reader may have expected a measurement.
 
-    Nobody expects one of a localizer, a reformat or a series of three slices.
+    Nobody expects one of a localizer, a reformat or a series of three slices; of one that cannot
+    be read an administrator is to know first.
     """
     return isinstance(error, _TOLD)
 

@@ -28,6 +28,7 @@ from dicom_node.spool import Spool
 from tests.dicom_node.factories import ManualClock, destination, instance, node_settings
 
 UID = "1.2.3"
+TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 SETTINGS = DeliverySettings(first_wait_s=30, longest_wait_s=200, give_up_after_s=3600)
 RESULTS = [
     ResultFile(f"2.25.{n}", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path(name))
@@ -415,3 +416,40 @@ def test_every_state_but_the_last_can_still_be_delivered() -> None:
         }:
             reached |= more
         assert DeliveryState.COMMITTED in reached
+
+
+def unmeasured(tmp_path: Path, event: SeriesEvent) -> Bench:
+    """A series that was not measured, with a report on that for one destination."""
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'unmeasured.sqlite'}")
+    clock = ManualClock()
+    ledger.record_instance(instance(), CompletionSettings())
+    for step in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT):
+        ledger.advance(UID, step, clock.now)
+    report = ResultFile("2.25.9", TEXT_SR, "1.2.840.10008.1.2.1", Path("not_analysed.dcm"))
+    ledger.queue_deliveries(UID, 1, [report], ["pacs"], clock.now)
+    ledger.advance(UID, event, clock.now)
+    return Bench(ledger, Outbox(ledger, Spool(tmp_path), SETTINGS), clock, Peer())
+
+
+@pytest.mark.parametrize(
+    ("event", "state"),
+    [
+        (SeriesEvent.NOT_MEASURABLE, SeriesState.SKIPPED),
+        (SeriesEvent.WORK_FAILED, SeriesState.FAILED),
+    ],
+)
+def test_the_reason_leaves_and_the_series_stays_what_it_is(
+    tmp_path: Path, event: SeriesEvent, state: SeriesState
+) -> None:
+    bench = unmeasured(tmp_path, event)
+    assert bench.deliver() is state
+    assert bench.peer.sent == ["2.25.9"]
+    assert bench.states() == [DeliveryState.ACCEPTED]
+    bench.ledger.close()
+
+
+def test_nothing_of_a_quarantined_series_leaves(tmp_path: Path) -> None:
+    bench = unmeasured(tmp_path, SeriesEvent.CONFLICT_FOUND)
+    assert bench.deliver() is SeriesState.QUARANTINED
+    assert bench.peer.sent == []
+    bench.ledger.close()

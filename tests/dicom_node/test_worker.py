@@ -1,25 +1,44 @@
 import json
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
-from dicom_node.config import MeasurementSettings, WorkerSettings
-from dicom_node.errors import SpoolError
+from dicom_node.config import DestinationSettings, NodeSettings, StorageSettings, WorkerSettings
+from dicom_node.errors import SettingsError, SpoolError
 from dicom_node.outcomes import OutcomeKind
-from dicom_node.spool import Spool, WorkOrder
+from dicom_node.spool import WorkOrder
 from dicom_node.worker import WorkerContext, make_context, measure
-from pipeline.errors import ModelError, TooFewSlicesError, UnreadableFileError
+from pipeline.analyze import Models
+from pipeline.errors import (
+    LevelNotCoveredError,
+    ModelError,
+    TooFewSlicesError,
+    UnreadableFileError,
+)
+from pipeline.types import AnatomicLevel, CTVolume, ModelIdentity
 
 QUEUED_AT = datetime(2026, 1, 2, 10, 0, tzinfo=UTC)
 
 
+def settings(folder: Path, *objects: str) -> NodeSettings:
+    destinations = [
+        DestinationSettings(
+            name="pacs", ae_title="PACS", host="127.0.0.1", port=104, objects=objects
+        )
+    ]
+    return NodeSettings(
+        storage=StorageSettings(folder=folder),
+        worker=WorkerSettings(device="cpu"),
+        destinations=tuple(destinations if objects else ()),
+    )
+
+
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> WorkerContext:
-    return make_context(
-        Spool(tmp_path_factory.mktemp("spool")), WorkerSettings(device="cpu"), MeasurementSettings()
-    )
+    return make_context(settings(tmp_path_factory.mktemp("node")))
 
 
 def put_series(context: WorkerContext, source: Path, *, slices: int | None = None) -> str:
@@ -27,7 +46,7 @@ def put_series(context: WorkerContext, source: Path, *, slices: int | None = Non
     paths = []
     for path in sorted(source.glob("*.dcm"))[:slices]:
         relative = Path("instances", path.name)
-        context.spool.path(relative).parent.mkdir(exist_ok=True)
+        context.spool.path(relative).parent.mkdir(parents=True, exist_ok=True)
         context.spool.path(relative).write_bytes(path.read_bytes())
         paths.append(relative)
     uid = str(dcmread(source / "slice_00.dcm", stop_before_pixels=True).SeriesInstanceUID)
@@ -82,7 +101,54 @@ def test_work_without_an_order_is_refused(context: WorkerContext) -> None:
 
 
 def test_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    wrong = settings(tmp_path).model_copy(
+        update={"worker": WorkerSettings(segmenter=tmp_path / "none")}
+    )
     with pytest.raises(ModelError):
-        make_context(
-            Spool(tmp_path), WorkerSettings(segmenter=tmp_path / "none"), MeasurementSettings()
-        )
+        make_context(wrong)
+
+
+def test_object_that_nobody_can_make_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no object is called seggs; there are seg, sr"):
+        make_context(settings(tmp_path, "sr", "seggs"))
+
+
+@pytest.mark.slow
+def test_only_what_destinations_ask_for_is_made(context: WorkerContext, demo_series: Path) -> None:
+    uid = put_series(context, demo_series)
+    outcome = measure(uid, 1, replace(context, outputs=("rtstruct", "not_analysed", "sr")))
+    assert [result.path.stem for result in outcome.results] == ["rtstruct", "sr"]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A finder that never finds the level."""
+
+    models: tuple[ModelIdentity, ...] = ()
+
+    def find(self, volume: CTVolume) -> AnatomicLevel:
+        raise LevelNotCoveredError(f"{volume.hu.shape[0]} slices end above L3")
+
+
+def test_series_without_l3_is_reported_to_those_who_ask_for_it(
+    context: WorkerContext, demo_series: Path
+) -> None:
+    uid = put_series(context, demo_series)
+    blind = replace(context, models=Models(context.models.segmenter, Lost()))
+    with pytest.raises(LevelNotCoveredError):
+        measure(uid, 1, blind)
+    outcome = measure(uid, 1, replace(blind, outputs=("seg", "not_analysed")))
+    assert outcome.kind is OutcomeKind.SKIPPED
+    assert outcome.reason is not None
+    assert outcome.reason.code == "L3_NOT_COVERED"
+    (report,) = outcome.results
+    assert dcmread(context.spool.path(report.path)).SOPInstanceUID == report.sop_instance_uid
+    assert measure(uid, 1, replace(blind, outputs=("not_analysed",))).results == (report,)
+
+
+def test_series_that_nobody_waits_for_is_not_reported(
+    context: WorkerContext, demo_series: Path
+) -> None:
+    uid = put_series(context, demo_series, slices=3)
+    with pytest.raises(TooFewSlicesError):
+        measure(uid, 1, replace(context, outputs=("not_analysed",)))

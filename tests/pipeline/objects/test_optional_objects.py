@@ -139,7 +139,7 @@ def test_reasons_make_different_reports_and_one_reason_the_same() -> None:
     [
         (LevelNotCoveredError("x"), True),
         (LevelUncertainError("x"), True),
-        (PixelDataError("x"), True),
+        (PixelDataError("x"), False),
         (LocalizerError("x"), False),
         (TooFewSlicesError("x"), False),
     ],

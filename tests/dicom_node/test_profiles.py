@@ -1,0 +1,29 @@
+from pathlib import Path
+
+from dicom_node.config import DestinationSettings
+from dicom_node.profiles import NOT_ANALYSED, needed, wanted
+from dicom_node.records import ResultFile
+from pipeline.objects.results import DEFAULT_OUTPUTS, RESULT_BUILDERS
+
+
+def destination(*objects: str, **instead: str) -> DestinationSettings:
+    return DestinationSettings(
+        name="pacs", ae_title="A", host="127.0.0.1", port=104, objects=objects, instead=instead
+    )
+
+
+def test_what_any_destination_gets_is_made_once() -> None:
+    destinations = [destination("seg", "sr", seg="rtstruct"), destination("sr", "pdf")]
+    assert needed(destinations) == ("seg", "sr", "rtstruct", "pdf")
+
+
+def test_a_node_without_destinations_makes_the_default() -> None:
+    assert needed([]) == DEFAULT_OUTPUTS
+
+
+def test_the_reason_for_no_measurement_is_told_only_on_request() -> None:
+    assert NOT_ANALYSED not in DEFAULT_OUTPUTS
+    assert NOT_ANALYSED not in RESULT_BUILDERS
+    report = ResultFile("1.2", "1.2.840.10008.5.1.4.1.1.88.11", "1.2", Path("not_analysed.dcm"))
+    assert wanted([report], destination(*DEFAULT_OUTPUTS)) == ()
+    assert wanted([report], destination(NOT_ANALYSED)) == (report,)
