@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
+from zoneinfo import available_timezones
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -243,6 +245,66 @@ class ConsoleSettings(_Section):
         return self
 
 
+class MetricsSettings(_Section):
+    """Where Prometheus reads metrics, and whoever starts us again reads health."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Metrics name AE titles and destinations, never patients."""
+    port: Port | None = None
+    """TCP port of `psoas serve`; no metrics when absent."""
+    worker_port: Port | None = None
+    """TCP port of `psoas worker --queue gpu`: disk and GPU of its host; none when absent."""
+
+
+class AlarmSettings(_Section):
+    """What is worth an alarm, and who is told."""
+
+    webhook: SecretStr | None = None
+    """Address that takes alarms as JSON; it often holds a secret."""
+    mail_to: tuple[str, ...] = ()
+    """Addresses that get alarms by e-mail."""
+    mail_from: str = "psoas@localhost"
+    """Sender of the e-mails."""
+    smtp_host: str = "localhost"
+    """Mail server."""
+    smtp_port: Port = 25
+    """Its TCP port."""
+    smtp_tls: bool = False
+    """Encrypt with STARTTLS."""
+    working_hours: Annotated[
+        str,
+        Field(
+            pattern=r"^(?i:(mon|tue|wed|thu|fri|sat|sun)-(mon|tue|wed|thu|fri|sat|sun)) "
+            r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$"
+        ),
+    ] = "Mon-Fri 08:00-17:00"
+    """When scanners are expected to send."""
+    time_zone: str = "UTC"
+    """Of the working hours, as `Europe/Berlin`."""
+    silence_s: Seconds = 14400.0
+    """A source that sends nothing for so long in working hours is silent."""
+    delivery_age_s: Seconds = 1800.0
+    """A destination refuses when a result has waited for it so long."""
+    free_space_mib: int = Field(default=10240, ge=0)
+    """The disk is nearly full below this much free space."""
+    certificate_days: int = Field(default=21, ge=1)
+    """A certificate is about to expire so many days before it does."""
+
+    @field_validator("webhook")
+    @classmethod
+    def _webhook_is_an_address(cls, webhook: SecretStr | None) -> SecretStr | None:
+        if webhook and not webhook.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("an address begins with https:// or http://")
+        return webhook
+
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone_is_known(cls, time_zone: str) -> str:
+        if time_zone not in available_timezones():
+            raise ValueError(f"there is no time zone {time_zone}")
+        return time_zone
+
+
 class LogSettings(_Section):
     """What is logged; never patient data."""
 
@@ -267,6 +329,8 @@ class NodeSettings(_Section):
     broker: BrokerSettings = BrokerSettings()
     log: LogSettings = LogSettings()
     console: ConsoleSettings = ConsoleSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    alarms: AlarmSettings = AlarmSettings()
 
     @model_validator(mode="after")
     def _closed_outside_loopback(self) -> Self:

@@ -51,6 +51,7 @@ DISPOSITIONS: Final[dict[type[Exception], Disposition]] = {
     node.WorkerLostError: Disposition.RETRY,
     node.ImagesReleasedError: Disposition.FAIL,
     node.BackupError: Disposition.FAIL,
+    node.AlarmChannelError: Disposition.RETRY,
     node.MissingExtraError: Disposition.FAIL,
 }
 """One row for each leaf of the two trees of errors."""

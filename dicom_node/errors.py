@@ -17,6 +17,7 @@
     ├── WorkerLostError           WORKER_LOST
     ├── ImagesReleasedError       IMAGES_RELEASED
     ├── BackupError               BACKUP_UNUSABLE
+    ├── AlarmChannelError         ALARM_NOT_TOLD
     └── MissingExtraError         EXTRA_MISSING
 
 Each leaf class has a stable ``code``. Messages quote UIDs, AE titles and numbers, never a
@@ -114,6 +115,12 @@ class BackupError(NodeError):
     """A backup cannot be made or restored."""
 
     code = "BACKUP_UNUSABLE"
+
+
+class AlarmChannelError(NodeError):
+    """A webhook or mail server does not take alarms."""
+
+    code = "ALARM_NOT_TOLD"
 
 
 class MissingExtraError(NodeError):

@@ -8,6 +8,7 @@ from dicom_node.celery_app import create_app
 from dicom_node.config import NodeSettings
 from dicom_node.dispatch import CeleryDispatcher
 from dicom_node.logs import configure_logs
+from dicom_node.monitoring import monitoring
 from dicom_node.serve import serve, stop_on_signals
 
 
@@ -31,4 +32,5 @@ def run_listener(settings: NodeSettings) -> None:
     with ExitStack() as resources:
         if settings.broker.url is None:
             resources.enter_context(EmbeddedBroker(broker_folder(settings)))
+        resources.enter_context(monitoring(settings))
         serve(settings, CeleryDispatcher(create_app(settings)), stop)

@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import Event
 from pathlib import Path
@@ -80,8 +81,25 @@ def run_worker(settings: NodeSettings, queue: str) -> bool:
         without_mingle=True,
         without_heartbeat=True,
     )
-    worker.start()
+    with _exposed(settings, queue):
+        worker.start()
     return not unusable.is_set()
+
+
+@contextmanager
+def _exposed(settings: NodeSettings, queue: str) -> Iterator[None]:
+    """Let Prometheus see disk and GPU of a host that measures."""
+    port = settings.metrics.worker_port
+    if queue != GPU_QUEUE or port is None:
+        yield
+        return
+    from dicom_node.exposition import broker_check, exposing
+    from dicom_node.host_metrics import WorkerCollector
+
+    checks = {"broker": broker_check(settings)}
+    collector = WorkerCollector(settings.storage.folder)
+    with exposing((settings.metrics.host, port), collector, lambda: "", checks):
+        yield
 
 
 def run_all_workers(settings_file: Path) -> bool:

@@ -4,20 +4,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from dicom_node.broker import broker_url
-from dicom_node.celery_app import GPU_QUEUE, NODE_QUEUE, create_app
+from dicom_node.celery_app import create_app
 from dicom_node.config import NodeSettings
+from dicom_node.queues import queue_lengths
 
 _ANSWER_TIMEOUT_S: Final = 1.0
 _FRESH_S: Final = 3.0
-# Kombu keeps a list for each step of priority: the plain name, then name, separator and number.
-_PRIORITIES: Final = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +73,6 @@ class Workboard:
                 self._board = _ask(self._app, self._settings)
                 self._asked_at = time.monotonic()
             return self._board
-
-
-def queue_lengths(settings: NodeSettings) -> dict[str, int]:
-    """Count the messages that no worker has taken, by queue.
-
-    Raises
-    ------
-    redis.RedisError, OSError
-        The broker is away.
-    """
-    url = broker_url(settings).replace("redis+socket://", "unix://")
-    with redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0) as client:
-        return {
-            queue: sum(cast("int", client.llen(queue + step)) for step in _PRIORITIES)
-            for queue in (GPU_QUEUE, NODE_QUEUE)
-        }
 
 
 def _ask(app: Celery, settings: NodeSettings) -> Board:
