@@ -69,7 +69,7 @@ def _attempts(settings: NodeSettings) -> Iterator[tuple[str, Callable[[], str]]]
     if not settings.destinations:
         yield "destinations", lambda: "none is named: results stay in the spool"
     for destination in settings.destinations:
-        yield f"destination {destination.name}", _echo_of(destination, settings)
+        yield f"destination {destination.name}", echo_of(destination, settings)
 
 
 def _tried(subject: str, attempt: Callable[[], str]) -> CheckResult:
@@ -142,7 +142,9 @@ def _try_models(settings: NodeSettings) -> str:
     return f"{model.identity.name} {model.identity.version} loads on {model.device}"
 
 
-def _echo_of(destination: DestinationSettings, settings: NodeSettings) -> Callable[[], str]:
+def echo_of(destination: DestinationSettings, settings: NodeSettings) -> Callable[[], str]:
+    """Return the attempt to verify a destination: a sentence, or ``PeerError`` when it fails."""
+
     def attempt() -> str:
         from dicom_node.sender import Peer, echo
 

@@ -19,6 +19,7 @@ from dicom_node.ledger_deliveries import (
     resume_deliveries,
     settle_delivery,
 )
+from dicom_node.ledger_findings import Findings
 from dicom_node.ledger_quick import QuickWriter
 from dicom_node.ledger_retention import Retention
 from dicom_node.ledger_steps import Step, add_instance, locked_series, take_step
@@ -69,6 +70,7 @@ class Ledger:
         self._database = database
         self.commitments = Commitments(database)
         self.alarms = Alarms(database)
+        self.findings = Findings(database)
         file = database.file
         self._quick = None if file is None else QuickWriter(file, BUSY_TIMEOUT_MS)
         self.retention = Retention(database)

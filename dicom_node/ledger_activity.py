@@ -125,6 +125,17 @@ def images_after(connection: Connection, series_instance_uid: str, at: datetime)
     return connection.execute(query).scalar_one()
 
 
+def known_sources(connection: Connection) -> tuple[str, ...]:
+    """AE titles that have sent images, found by leaping from one to the next in the index."""
+    found: list[str] = []
+    query = select(func.min(SERIES.c.source_ae_title))
+    source = connection.execute(query).scalar_one()
+    while source is not None:
+        found.append(source)
+        source = connection.execute(query.where(SERIES.c.source_ae_title > source)).scalar_one()
+    return tuple(found)
+
+
 def last_images(connection: Connection, sources: Iterable[str]) -> dict[str, datetime]:
     """When each source sent its last image, as far as its latest series tell."""
     last = {}

@@ -37,7 +37,7 @@ from dicom_node.ledger_activity import (
     oldest_by_state,
 )
 from dicom_node.queues import queue_lengths
-from dicom_node.records import SeriesRecord, SeriesState
+from dicom_node.records import TRANSITIONS, SeriesEvent, SeriesRecord, SeriesState
 from dicom_node.uids import is_uid
 
 LATENCY_BUCKETS_S: Final = (
@@ -57,7 +57,7 @@ _AT_ONCE: Final = 10_000
 # A series that has been quiet for so long cannot grow unseen between two scrapes.
 _ARRIVAL_MEMORY: Final = timedelta(hours=1)
 _ENDED: Final = frozenset(
-    {SeriesState.SKIPPED, SeriesState.FAILED, SeriesState.QUARANTINED, SeriesState.DELIVERED}
+    state for state, event in TRANSITIONS if event is SeriesEvent.RETRY_REQUESTED
 )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -178,6 +179,28 @@ ALARM: Final = Table(
     Column("occurrences", Integer, nullable=False),
     Column("cleared_at", UtcDateTime),
     Index(None, "cleared_at"),
+)
+
+
+FINDING: Final = Table(
+    "finding",
+    METADATA,
+    Column("series_instance_uid", _UID, ForeignKey(SERIES.c.series_instance_uid), primary_key=True),
+    Column("month", String(7), nullable=False),
+    Column("source_ae_title", _AE_TITLE, nullable=False),
+    Column("kind", _WORD, nullable=False),
+    Column("code", _WORD),
+    Column("muscle_cm2", Float),
+    # Holds all that trends ask for, so that they read no row.
+    Index(None, "month", "source_ae_title", "kind", "muscle_cm2"),
+)
+
+ECHO: Final = Table(
+    "echo",
+    METADATA,
+    Column("peer", _WORD, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("complaint", Text, nullable=False),
 )
 
 

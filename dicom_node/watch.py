@@ -1,6 +1,7 @@
 """Look for alarms again and again, keep them in the ledger, tell people of each once."""
 
 import fcntl
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ import structlog
 
 from dicom_node.alarm_channels import Channel, News, channels
 from dicom_node.alarms import WATCHED, conditions
+from dicom_node.checks import echo_of
 from dicom_node.config import NodeSettings
 from dicom_node.errors import NodeError
 from dicom_node.ledger import Ledger
@@ -20,6 +22,7 @@ from dicom_node.ledger import Ledger
 logger = structlog.get_logger(__name__)
 
 _PERIOD_S: Final = 30.0
+_TURNS_TO_VERIFY: Final = 10
 
 
 class Watch:
@@ -63,6 +66,24 @@ class Watch:
         for name, channel in self._channels.items():
             self._tell(name, channel)
 
+    def verify(self, now: datetime) -> None:
+        """Echo every destination, and note which ones answer.
+
+        Raises
+        ------
+        LedgerError
+        """
+        for destination in self._settings.destinations:
+            if destination.web is not None:
+                continue  # DICOMweb has nothing like C-ECHO
+            attempt = echo_of(destination, self._settings)
+            try:
+                attempt()
+                complaint = ""
+            except NodeError as error:
+                complaint = str(error)
+            self._ledger.findings.record_echo(destination.name, now, complaint)
+
     def _tell(self, name: str, channel: Channel) -> None:
         """Tell one channel what it has not been told; on failure all of it comes again."""
         with _told(self._folder / f"alarms-{name}.json") as told:
@@ -95,9 +116,11 @@ def watching(
     watch, stop = Watch(settings, ledger), threading.Event()
 
     def run() -> None:
-        while True:
+        for turn in itertools.count():
             try:
                 watch.look(clock())
+                if turn % _TURNS_TO_VERIFY == 0:
+                    watch.verify(clock())
             except (NodeError, OSError) as error:
                 logger.warning("watch fails", error=str(error))
             if stop.wait(_PERIOD_S):

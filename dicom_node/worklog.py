@@ -10,6 +10,7 @@ import structlog
 from dicom_node.config import DestinationSettings
 from dicom_node.errors import IllegalTransitionError, StaleRevisionError
 from dicom_node.ledger import Ledger
+from dicom_node.ledger_findings import Finding
 from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.profiles import wanted
 from dicom_node.records import Reason, SeriesEvent, SeriesRecord, SeriesState
@@ -109,6 +110,7 @@ class WorkLog:
             self.ledger.queue_deliveries(
                 series_instance_uid, revision, results, [destination.name], at
             )
+        self.ledger.findings.record(series_instance_uid, _finding(outcome), at)
         self.ledger.advance(
             series_instance_uid,
             EVENTS[outcome.kind],
@@ -138,3 +140,8 @@ class WorkLog:
                 revision=revision,
                 error=str(error),
             )
+
+
+def _finding(outcome: Outcome) -> Finding:
+    code = None if outcome.reason is None else outcome.reason.code[:32]
+    return Finding(outcome.kind.value, code, outcome.measurement.get("skeletal_muscle_area_cm2"))

@@ -21,6 +21,7 @@ from typing_extensions import override
 from dicom_node.console.actions import Actions
 from dicom_node.console.desk import Desk
 from dicom_node.console.guard import Guard, Headers, deed, page
+from dicom_node.console.insight import Insight
 from dicom_node.console.login import Login
 from dicom_node.console.pages import Pages
 from dicom_node.console.rendering import Renderer
@@ -76,6 +77,7 @@ def build_app(desk: Desk) -> Starlette:
 
 def _routes(desk: Desk, renderer: Renderer) -> list[BaseRoute]:
     pages, actions, login = Pages(desk, renderer), Actions(desk, renderer), Login(desk, renderer)
+    insight = Insight(desk, renderer)
     operator, viewer = Role.OPERATOR, Role.VIEWER
     act = "/series/{uid}/{action:str}"
     return [
@@ -86,6 +88,8 @@ def _routes(desk: Desk, renderer: Renderer) -> list[BaseRoute]:
         Route("/logout", deed(login.log_out, viewer), methods=["POST"]),
         Route("/", page(pages.overview)),
         Route("/workers", page(pages.workers)),
+        Route("/peers", page(insight.peers)),
+        Route("/trends", page(insight.trends)),
         Route("/series", page(pages.series_list)),
         Route("/series/{uid}", page(pages.series)),
         Route("/series/{uid}/overlay.png", page(pages.picture)),

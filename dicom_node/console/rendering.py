@@ -13,7 +13,12 @@ from dicom_node import __version__
 from dicom_node.console.desk import Desk, session_of
 from dicom_node.console.users import Role
 
-_PAGES: Final = (("/", "Overview"), ("/series", "Series"))
+_PAGES: Final = (
+    ("/", "Overview"),
+    ("/series", "Series"),
+    ("/peers", "Peers"),
+    ("/trends", "Trends"),
+)
 _STEPS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 _EVENTS: Final = {

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import dicom_node.config
 from training.config import FinetuneRecipe
 
 
+@cache
 def attributes_read(folder: Path, *, besides: str) -> set[str]:
     """Names that code reads as an attribute: ``settings.listener.port`` gives both."""
     names: set[str] = set()
