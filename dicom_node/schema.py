@@ -185,7 +185,8 @@ ALARM: Final = Table(
 FINDING: Final = Table(
     "finding",
     METADATA,
-    Column("series_instance_uid", _UID, ForeignKey(SERIES.c.series_instance_uid), primary_key=True),
+    # No foreign key: trends outlive series that retention has let go.
+    Column("series_instance_uid", _UID, primary_key=True),
     Column("month", String(7), nullable=False),
     Column("source_ae_title", _AE_TITLE, nullable=False),
     Column("kind", _WORD, nullable=False),

@@ -19,11 +19,6 @@ def upgrade() -> None:
         sa.Column("kind", _WORD, nullable=False),
         sa.Column("code", _WORD),
         sa.Column("muscle_cm2", sa.Float()),
-        sa.ForeignKeyConstraint(
-            ["series_instance_uid"],
-            ["series.series_instance_uid"],
-            name="fk_finding_series_instance_uid",
-        ),
         sa.PrimaryKeyConstraint("series_instance_uid", name="pk_finding"),
     )
     op.create_index(
