@@ -1,12 +1,9 @@
-"""Decide who may associate and which instances are taken: pure functions of what a peer says."""
+"""Decide which instances are taken: pure functions of what a peer sends."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from dicom_node.config import SourceSettings
 from dicom_node.contexts import STORAGE_SOP_CLASSES
 from dicom_node.elements import MalformedDataSetError, walk
 from dicom_node.search_keys import SearchAttribute, search_key
@@ -16,10 +13,6 @@ from dicom_node.uids import is_uid
 OUT_OF_RESOURCES: Final = 0xA700
 MISMATCH: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
-
-# Reasons of A-ASSOCIATE-RJ by the service user, PS3.8 table 9-21.
-CALLING_AE_TITLE_NOT_RECOGNIZED: Final = 3
-CALLED_AE_TITLE_NOT_RECOGNIZED: Final = 7
 
 _MODALITY: Final = 0x00080060
 _ACCESSION_NUMBER: Final = 0x00080050
@@ -32,21 +25,6 @@ _UIDS: Final = {
 }
 _WANTED: Final = frozenset({_MODALITY, _ACCESSION_NUMBER, *_PATIENT, *_UIDS})
 _LONGEST_VALUE: Final = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an association is rejected.
-
-    Parameters
-    ----------
-    diagnostic : int
-        Reason of PS3.8 table 9-21.
-    reason : str
-    """
-
-    diagnostic: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,41 +79,6 @@ class Header:
     series_instance_uid: str
     patient: tuple[bytes, ...] = field(repr=False)
     accession_number: bytes = field(default=b"", repr=False)
-
-
-def admit_association(
-    called: str, calling: str, address: str, own_title: str, sources: Sequence[SourceSettings]
-) -> Refusal | None:
-    """Say whether a peer may associate.
-
-    Parameters
-    ----------
-    called, calling : str
-        AE titles of the request.
-    address : str
-        IP address of the peer.
-    own_title : str
-    sources : sequence of SourceSettings
-        Who may; without any, every AE title on the same host.
-    """
-    if called.strip() != own_title.strip():
-        return Refusal(CALLED_AE_TITLE_NOT_RECOGNIZED, "the called AE title is not ours")
-    if not sources:
-        if _address(address).is_loopback:
-            return None
-        return Refusal(
-            CALLING_AE_TITLE_NOT_RECOGNIZED, "no [[sources]] are set, so only this host may call"
-        )
-    hosts = [source.host for source in sources if source.ae_title.strip() == calling.strip()]
-    if not hosts:
-        return Refusal(
-            CALLING_AE_TITLE_NOT_RECOGNIZED, "the calling AE title is not among [[sources]]"
-        )
-    if not any(host is None or _address(host) == _address(address) for host in hosts):
-        return Refusal(
-            CALLING_AE_TITLE_NOT_RECOGNIZED, "the calling AE title may not call from this address"
-        )
-    return None
 
 
 def admit(data: memoryview, command: Command) -> Header | Rejection:
@@ -235,10 +178,3 @@ def _mismatch(header: Header, modality: bytes, command: Command) -> Rejection | 
     if modality.strip(b" \0") not in {b"CT", b""}:
         return Rejection(MISMATCH, "Modality (0008,0060) is not CT")
     return None
-
-
-def _address(text: str) -> IPv4Address | IPv6Address:
-    address = ip_address(text)
-    # A socket that listens on both families shows IPv4 peers in this form.
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address

@@ -3,10 +3,9 @@
 from typing import Final
 
 from pynetdicom import AE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from dicom_node.config import ListenerSettings
-from dicom_node.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
+from dicom_node.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 MAXIMUM_PDU_BYTES: Final = 2**17
@@ -17,7 +16,7 @@ def build_ae(listener: ListenerSettings) -> AE:
     """Make the entity that receives images.
 
     Verification and Storage of CT images as SCP, nothing else; who may associate is decided by
-    ``admission.admit_association``.
+    ``door.Door``.
 
     Parameters
     ----------
@@ -35,7 +34,7 @@ def build_ae(listener: ListenerSettings) -> AE:
     ae.acse_timeout = listener.association_timeout_s
     ae.dimse_timeout = listener.network_timeout_s
     ae.network_timeout = listener.network_timeout_s
-    ae.add_supported_context(Verification)
+    ae.add_supported_context(VERIFICATION)
     syntaxes = [syntax.uid for syntax in TRANSFER_SYNTAXES]
     for sop_class in STORAGE_SOP_CLASSES:
         ae.add_supported_context(sop_class, syntaxes)

@@ -4,12 +4,14 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from dicom_node.broker import broker_url, is_answering
-from dicom_node.config import DestinationSettings, NodeSettings, load_settings
-from dicom_node.errors import BrokerError, NodeError, SettingsError, SpoolError
+from dicom_node.config import DestinationSettings, NodeSettings, TlsSettings, load_settings
+from dicom_node.errors import BrokerError, NodeError, SettingsError, SpoolError, TlsError
 from dicom_node.spool import Spool
 from pipeline.errors import PipelineError
 
@@ -65,6 +67,8 @@ def _attempts(settings: NodeSettings) -> Iterator[tuple[str, Callable[[], str]]]
     yield "ledger", lambda: _try_ledger(settings)
     yield "broker", lambda: _try_broker(settings)
     yield "listener", lambda: _try_listener(settings)
+    if settings.tls is not None:
+        yield "tls", partial(_try_tls, settings.tls)
     yield "models", lambda: _try_models(settings)
     if not settings.destinations:
         yield "destinations", lambda: "none is named: results stay in the spool"
@@ -126,6 +130,17 @@ def _try_listener(settings: NodeSettings) -> str:
         raise SettingsError(f"{place} cannot be listened on: {error.strerror}") from None
 
 
+def _try_tls(tls: TlsSettings) -> str:
+    from dicom_node.tls import client_context, expires_at, expiry_warning, server_context
+
+    server_context(tls), client_context(tls)
+    now, end = datetime.now(UTC), expires_at(tls.certificate)
+    warning = expiry_warning(tls, now)
+    if end <= now:
+        raise TlsError(f"{warning}: peers refuse it")
+    return f"WARNING: {warning}" if warning else f"{tls.certificate} is valid until {end:%Y-%m-%d}"
+
+
 def _is_listening(host: str, port: int) -> bool:
     try:
         with socket.create_connection((host, port), timeout=1.0):
@@ -146,9 +161,10 @@ def echo_of(destination: DestinationSettings, settings: NodeSettings) -> Callabl
     """Return the attempt to verify a destination: a sentence, or ``PeerError`` when it fails."""
 
     def attempt() -> str:
-        from dicom_node.sender import Peer, echo
+        from dicom_node.destinations import peer_of
+        from dicom_node.sender import echo
 
-        peer = Peer(destination.ae_title, destination.host, destination.port)
+        peer = peer_of(destination, settings)
         timeout_s = min(settings.delivery.timeout_s, _ECHO_TIMEOUT_S)
         echo(peer, calling_ae_title=settings.listener.ae_title, timeout_s=timeout_s)
         return f"{peer.label} answers C-ECHO"

@@ -157,12 +157,17 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened to one series: history, measurement, deliveries."""
+    from dicom_node.audit import local_user, record_user_action
+    from dicom_node.audit_events import UserAction
     from dicom_node.inspection import account_of, open_ledger
     from dicom_node.reports import print_account
 
     settings = load_settings(config)
     with open_ledger(settings) as ledger:
-        print_account(account_of(uid, ledger, settings), as_json=as_json)
+        account = account_of(uid, ledger, settings)
+        studies = [account.series.study_instance_uid]
+        record_user_action(settings, local_user(), UserAction.VIEWED, studies)
+        print_account(account, as_json=as_json)
 
 
 @app.command()
@@ -175,6 +180,8 @@ def retry(
     ] = None,
 ) -> None:
     """Analyse and deliver series once more that ended: failed, quarantined, skipped, delivered."""
+    from dicom_node.audit import local_user, record_user_action
+    from dicom_node.audit_events import UserAction
     from dicom_node.inspection import open_ledger, retry_series, series_in
 
     if not uids and not state:
@@ -184,6 +191,8 @@ def retry(
         wanted = [*(uids or []), *series_in(ledger, state or [])]
         for uid in wanted:
             record = retry_series(uid, ledger, settings)
+            studies = [record.study_instance_uid]
+            record_user_action(settings, local_user(), UserAction.CHANGED, studies)
             typer.echo(f"{record.series_instance_uid} will be analysed again")
         if not wanted:
             typer.echo("no series in that state")
@@ -301,6 +310,23 @@ def analyse(
         raise typer.Exit(analyse_folder(folder, out, sex and sex.value, height_m, slice_uid))
     except OSError as error:
         raise typer.BadParameter(f"{out} cannot be written: {error.strerror}") from None
+
+
+@app.command()
+def conformance(
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write there instead of printing.")
+    ] = None,
+) -> None:
+    """Write the DICOM Conformance Statement of this version."""
+    from dicom_node.conformance import statement
+    from pipeline.objects.results import RESULT_BUILDERS
+
+    text = statement(RESULT_BUILDERS)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
 
 
 @app.command()

@@ -29,6 +29,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 )
 
 from dicom_node.config import NodeSettings
+from dicom_node.destinations import security_of
 from dicom_node.errors import CommitmentRefusedError, PeerError
 from dicom_node.records import CommitmentReport, ResultFile
 from dicom_node.sender import Peer, open_association
@@ -144,10 +145,12 @@ def ask_at(destination: str, settings: NodeSettings) -> Ask | None:
         commitment = candidate.commitment
         if candidate.name != destination or commitment is None:
             continue
+        host = commitment.host or candidate.host
         peer = Peer(
             commitment.ae_title or candidate.ae_title,
-            commitment.host or candidate.host,
+            host,
             commitment.port or candidate.port,
+            security_of(candidate, settings, host),
         )
         provider = Provider(peer, settings.listener.ae_title, settings.delivery.timeout_s)
         return partial(ask_peer, provider)

@@ -2,7 +2,8 @@
 
 import tomllib
 from collections.abc import Mapping
-from ipaddress import ip_address
+from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Self
 from zoneinfo import available_timezones
@@ -32,6 +33,17 @@ Days = Annotated[float, Field(ge=0)]
 ObjectName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
+class Service(StrEnum):
+    """What a peer may ask for."""
+
+    STORE = "store"
+    """Storage of images."""
+    ECHO = "echo"
+    """Verification."""
+    NOTIFY = "notify"
+    """News: reports of storage commitment and whatever else is no image."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -50,7 +62,32 @@ class ListenerSettings(_Section):
     association_timeout_s: Seconds = 5.0
     """How long a peer may take to send its A-ASSOCIATE-RQ."""
     network_timeout_s: Seconds = 60.0
-    """How long a peer may stay silent within an association."""
+    """How long a peer may stay silent within an association, and how long one PDU may take."""
+    association_lifetime_s: Seconds = 14400.0
+    """An association is aborted after this long, whatever it does."""
+    connections_per_address: int = Field(default=16, ge=1)
+    """Of one address, without an association request yet; one more ends the oldest."""
+    largest_instance_mib: int = Field(default=1024, ge=1)
+    """A longer message ends its association."""
+
+
+class TlsSettings(_Section):
+    """TLS by BCP 195 (PS3.15 B.12); relative paths start at the settings file."""
+
+    certificate: Path
+    """Our certificate, with those between it and its authority (PEM)."""
+    private_key: Path
+    """Its key (PEM)."""
+    password_file: Path | None = None
+    """Holds the password of the key; a key without one when absent."""
+    authorities: Path
+    """Authorities that the certificates of peers must come from (PEM)."""
+    port: Port = 2762
+    """TCP port for secure associations; another than `listener.port`."""
+    only: bool = False
+    """Serve no port in the clear."""
+    warn_days: int = Field(default=30, ge=0)
+    """`psoas check` and the log warn so many days before our certificate expires."""
 
 
 class CompletionSettings(_Section):
@@ -70,7 +107,13 @@ class SourceSettings(_Section):
     ae_title: AETitle
     """Calling AE title."""
     host: str | None = None
-    """IP address that it must call from; any address when absent."""
+    """IP address or network (192.0.2.0/24) that it must call from; any address when absent."""
+    services: tuple[Service, ...] = (Service.STORE, Service.ECHO)
+    """What it may ask for: `store`, `echo`, `notify`."""
+    maximum_associations: int = Field(default=10, ge=1)
+    """Of this source from one address at the same time."""
+    associations_per_minute: int = Field(default=600, ge=1)
+    """Some scanners open one for each image."""
     completion: CompletionSettings | None = None
     """Replaces `[completion]` for this source."""
 
@@ -78,7 +121,7 @@ class SourceSettings(_Section):
     @classmethod
     def _host_is_an_address(cls, host: str | None) -> str | None:
         if host is not None:
-            ip_address(host)
+            ip_network(host, strict=False)
         return host
 
 
@@ -119,6 +162,10 @@ class DestinationSettings(_Section):
     """Host name or address."""
     port: Annotated[int, Field(ge=1, le=65535)] = 0
     """TCP port."""
+    tls: bool = False
+    """Connect with TLS; needs `[tls]`."""
+    tls_name: str | None = None
+    """Name that its certificate must show; `host` when absent."""
     web: WebSettings | None = None
     """Takes the place of AE title, host and port."""
     objects: tuple[ObjectName, ...] = ("seg", "sr", "key_image")
@@ -305,6 +352,19 @@ class AlarmSettings(_Section):
         return time_zone
 
 
+class AuditSettings(_Section):
+    """The audit trail (PS3.15 A.5)."""
+
+    source_id: Annotated[str, Field(min_length=1, max_length=64)] = "psoas"
+    """How the audit repository names this node (AuditSourceID)."""
+    keep_days: int = Field(default=365, ge=1)
+    """Daily files of the trail are deleted after so many days."""
+    repository: str | None = None
+    """Host of a syslog server with TLS (RFC 5425) that gets the trail instead; needs `[tls]`."""
+    repository_port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    """Its TCP port."""
+
+
 class LogSettings(_Section):
     """What is logged; never patient data."""
 
@@ -319,6 +379,7 @@ class NodeSettings(_Section):
 
     storage: StorageSettings
     listener: ListenerSettings = ListenerSettings()
+    tls: TlsSettings | None = None
     completion: CompletionSettings = CompletionSettings()
     sources: tuple[SourceSettings, ...] = ()
     destinations: tuple[DestinationSettings, ...] = ()
@@ -331,6 +392,7 @@ class NodeSettings(_Section):
     console: ConsoleSettings = ConsoleSettings()
     metrics: MetricsSettings = MetricsSettings()
     alarms: AlarmSettings = AlarmSettings()
+    audit: AuditSettings = AuditSettings()
 
     @model_validator(mode="after")
     def _closed_outside_loopback(self) -> Self:
@@ -346,6 +408,17 @@ class NodeSettings(_Section):
         names = [destination.name for destination in self.destinations]
         if len(set(names)) < len(names):
             raise ValueError("two [[destinations]] have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_there_for_those_who_need_it(self) -> Self:
+        if self.tls is not None:
+            return self
+        for destination in self.destinations:
+            if destination.tls:
+                raise ValueError(f"destination {destination.name} has tls, but there is no [tls]")
+        if self.audit.repository is not None:
+            raise ValueError("audit.repository is reached by TLS only, but there is no [tls]")
         return self
 
     @property
@@ -370,8 +443,12 @@ class NodeSettings(_Section):
         """
         if not self.sources:
             return ()
-        reporting = sorted(self.reporting_ae_titles)
-        return (*self.sources, *(SourceSettings(ae_title=title) for title in reporting))
+        news = (Service.ECHO, Service.NOTIFY)
+        reporting = tuple(
+            SourceSettings(ae_title=title, services=news)
+            for title in sorted(self.reporting_ae_titles)
+        )
+        return self.sources + reporting
 
     @property
     def storing_ae_titles(self) -> frozenset[str]:
@@ -415,7 +492,17 @@ def load_settings(path: Path) -> NodeSettings:
         raise SettingsError(f"{path}: {faults}") from None
     folder = (path.parent / settings.storage.folder).resolve()
     storage = settings.storage.model_copy(update={"folder": folder})
-    return settings.model_copy(update={"storage": storage})
+    tls = _with_absolute_paths(settings.tls, path.parent)
+    return settings.model_copy(update={"storage": storage, "tls": tls})
+
+
+def _with_absolute_paths(tls: TlsSettings | None, folder: Path) -> TlsSettings | None:
+    if tls is None:
+        return None
+    paths = {name: value for name, value in tls if isinstance(value, Path)}
+    return tls.model_copy(
+        update={name: (folder / value).resolve() for name, value in paths.items()}
+    )
 
 
 def _fault(detail: ErrorDetails) -> str:

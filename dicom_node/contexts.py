@@ -1,12 +1,16 @@
 """What images may be and how they may be encoded: the table behind every presentation context."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
     CTImageStorage,
+    EncapsulatedPDFStorage,
     EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -21,10 +25,29 @@ from pydicom.uid import (
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
+    RTStructureSetStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
 
 STORAGE_SOP_CLASSES: Final[tuple[str, ...]] = (CTImageStorage, EnhancedCTImageStorage)
 """Images that Psoas stores; contexts of other classes are not accepted."""
+
+
+RESULT_SOP_CLASSES: Final[Mapping[str, str]] = {
+    "seg": SegmentationStorage,
+    "sr": Comprehensive3DSRStorage,
+    "key_image": SecondaryCaptureImageStorage,
+    "labelmap": "1.2.840.10008.5.1.4.1.1.66.7",
+    "pdf": EncapsulatedPDFStorage,
+    "rtstruct": RTStructureSetStorage,
+    "text_sr": BasicTextSRStorage,
+    "not_analysed": BasicTextSRStorage,
+}
+"""SOP Class of each kind of result object."""
+
+VERIFICATION: Final = "1.2.840.10008.1.1"
+"""SOP Class of C-ECHO (PS3.4 A.4)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ DISPOSITIONS: Final[dict[type[Exception], Disposition]] = {
     node.ImagesReleasedError: Disposition.FAIL,
     node.BackupError: Disposition.FAIL,
     node.AlarmChannelError: Disposition.RETRY,
+    node.TlsError: Disposition.RETRY,
+    node.AuditError: Disposition.RETRY,
     node.MissingExtraError: Disposition.FAIL,
 }
 """One row for each leaf of the two trees of errors."""

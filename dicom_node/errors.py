@@ -18,6 +18,8 @@
     ├── ImagesReleasedError       IMAGES_RELEASED
     ├── BackupError               BACKUP_UNUSABLE
     ├── AlarmChannelError         ALARM_NOT_TOLD
+    ├── TlsError                  TLS_UNUSABLE
+    ├── AuditError                AUDIT_UNWRITTEN
     └── MissingExtraError         EXTRA_MISSING
 
 Each leaf class has a stable ``code``. Messages quote UIDs, AE titles and numbers, never a
@@ -121,6 +123,18 @@ class AlarmChannelError(NodeError):
     """A webhook or mail server does not take alarms."""
 
     code = "ALARM_NOT_TOLD"
+
+
+class TlsError(NodeError):
+    """Certificate, key or authorities cannot be used, or the certificate has expired."""
+
+    code = "TLS_UNUSABLE"
+
+
+class AuditError(NodeError):
+    """An audit message cannot be kept here or is not taken by its repository."""
+
+    code = "AUDIT_UNWRITTEN"
 
 
 class MissingExtraError(NodeError):

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from dicom_node.config import DeliverySettings, DestinationSettings, NodeSettings
+from dicom_node.destinations import peer_of
 from dicom_node.errors import (
     IllegalTransitionError,
     PeerError,
@@ -30,7 +31,7 @@ from dicom_node.records import (
     SeriesRecord,
     SeriesState,
 )
-from dicom_node.sender import Answer, OutgoingFile, Peer, Problem, store
+from dicom_node.sender import Answer, OutgoingFile, Problem, store
 from dicom_node.spool import Spool
 from dicom_node.stow import store_over_web
 
@@ -297,7 +298,7 @@ def _store_by_protocol(destination: DestinationSettings, settings: NodeSettings)
         return partial(store_over_web, destination.web, timeout_s=timeout_s)
     return partial(
         store,
-        Peer(destination.ae_title, destination.host, destination.port),
+        peer_of(destination, settings),
         calling_ae_title=settings.listener.ae_title,
         timeout_s=timeout_s,
     )

@@ -18,7 +18,6 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicom_node.admission import (
     CANNOT_UNDERSTAND,
@@ -27,12 +26,14 @@ from dicom_node.admission import (
     Header,
     Rejection,
     admit,
-    admit_association,
     admit_with_room,
     patient_key,
     search_keys,
 )
 from dicom_node.arrival import IncomingDataSet
+from dicom_node.audit import AuditTrail
+from dicom_node.audit_digest import AuditDigest
+from dicom_node.audit_events import AuditedPeer
 from dicom_node.config import NodeSettings
 from dicom_node.errors import LedgerError, SpoolError
 from dicom_node.file_meta import file_meta
@@ -49,8 +50,6 @@ from dicom_node.spool import Spool, instance_path
 logger = structlog.get_logger(__name__)
 
 SUCCESS: Final = 0x0000
-_REJECTED_PERMANENT: Final = 1  # PS3.8 table 9-21
-_SERVICE_USER: Final = 1
 
 Clock = Callable[[], datetime]
 """Returns the time, in UTC."""
@@ -75,40 +74,16 @@ class Receiver:
         self._patient_secret = spool.patient_secret()
         self._commits = GroupCommit(spool, ledger)
         self._open = _OpenAssociations()
+        self.audit = AuditDigest(AuditTrail.of(settings))
 
     def handlers(self) -> list[EventHandlerType]:
         """Return what pynetdicom is to call."""
         return [
             (evt.EVT_CONN_OPEN, self.on_connection_open),
-            (evt.EVT_REQUESTED, self.on_requested),
             (evt.EVT_C_ECHO, on_c_echo),
             (evt.EVT_C_STORE, self.on_c_store),
             (evt.EVT_RELEASED, self.on_released),
         ]
-
-    def on_requested(self, event: Event) -> None:
-        """Reject associations of peers that may not have one (PS3.8 9.3.4)."""
-        requestor = event.assoc.requestor
-        request = cast("A_ASSOCIATE", requestor.primitive)
-        called, calling = str(request.called_ae_title), str(request.calling_ae_title)
-        refusal = admit_association(
-            called,
-            calling,
-            requestor.address,
-            self._settings.listener.ae_title,
-            self._settings.callers,
-        )
-        if refusal is None:
-            return
-        logger.warning(
-            "association rejected",
-            reason=refusal.reason,
-            calling=calling,
-            called=called,
-            address=requestor.address,
-        )
-        event.assoc.acse.send_reject(_REJECTED_PERMANENT, _SERVICE_USER, refusal.diagnostic)
-        event.assoc.kill()
 
     def on_connection_open(self, event: Event) -> None:
         """Set up a connection before its association begins."""
@@ -246,6 +221,12 @@ class Receiver:
         self._open.add(association, series_instance_uid)
         arrival = Arrival(instance, self._settings.completion_for(calling))
         stored_as = self._commits.commit(part, arrival)
+        self.audit.received(
+            AuditedPeer(calling, instance.sender_address),
+            (instance.study_instance_uid, instance.patient_key),
+            instance.sop_class_uid,
+            instance.received_at,
+        )
         if stored_as is StoredAs.CONFLICT:
             logger.warning("conflict: series quarantined", series=series_instance_uid)
         return stored_as

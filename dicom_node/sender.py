@@ -6,6 +6,7 @@ DICOM PS3.4 Annex A (Verification) and Annex B (Storage); PS3.8 9.3.2 (presentat
 """
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,21 @@ _NO_RESPONSE = "no answer before the association ended"
 
 
 @dataclass(frozen=True, slots=True)
+class Security:
+    """What a secure connection takes.
+
+    Parameters
+    ----------
+    context : SSLContext
+    name : str
+        That the certificate of the peer must show.
+    """
+
+    context: ssl.SSLContext
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """An application entity that we call.
 
@@ -38,11 +54,14 @@ class Peer:
         Called AE title.
     host : str
     port : int
+    security : Security or None
+        ``None`` for a connection in the clear.
     """
 
     ae_title: str
     host: str
     port: int
+    security: Security | None = None
 
     @property
     def label(self) -> str:
@@ -206,10 +225,15 @@ def open_association(
             peer.port,
             contexts=contexts,
             ae_title=peer.ae_title,
+            tls_args=(peer.security.context, peer.security.name) if peer.security else None,
             evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected]), *handlers],
         )
     except OSError as error:
         raise PeerError(f"{peer.label} cannot be reached: {error.strerror or error}") from None
+    if not connected.is_set() and peer.security is not None:
+        raise PeerError(
+            f"{peer.label} cannot be reached by TLS: no connection, or a certificate is not trusted"
+        )
     if not connected.is_set():
         raise PeerError(f"{peer.label} cannot be reached: nothing accepts the connection")
     if not association.is_established and not association.rejected_contexts:

@@ -4,26 +4,28 @@ import gc
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 from pynetdicom import AE
-from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node.ae import build_ae
 from dicom_node.assembly import Assembly
+from dicom_node.audit_process import auditing
 from dicom_node.celery_app import work_lease_s
 from dicom_node.clock_watch import ClockWatch
 from dicom_node.commitment_reports import ReportDesk
 from dicom_node.config import NodeSettings
 from dicom_node.custody import Custody
 from dicom_node.dispatch import Dispatcher
-from dicom_node.errors import LedgerError, SettingsError
+from dicom_node.errors import LedgerError
+from dicom_node.guarded_server import GuardedServer
 from dicom_node.housekeeping import Steward
 from dicom_node.ledger import Ledger
+from dicom_node.listeners import close_servers, open_servers
 from dicom_node.outbox import Outbox
 from dicom_node.receiver import Receiver
 from dicom_node.recovery import Recovery
@@ -71,7 +73,8 @@ def serve(
         steward.resume(utc_now())
         # pynetdicom collects all garbage twice a minute; what is there for good need not be seen.
         gc.freeze()
-        with listening(settings, receiver, ReportDesk(settings, Custody(outbox), utc_now)) as port:
+        desk = ReportDesk(settings, Custody(outbox), utc_now)
+        with auditing(settings, receiver.audit), listening(settings, receiver, desk) as port:
             ready(port)
             clock_watch = ClockWatch(ledger)
             while not stop.wait(_TICK_S):
@@ -97,33 +100,25 @@ def listening(
     Yields
     ------
     int
-        The TCP port.
+        The TCP port, that with TLS when it is the only one.
 
     Raises
     ------
     SettingsError
         The address cannot be listened on.
+    TlsError
+        Certificate, key or authorities cannot be used.
     """
-    address = settings.listener.host, settings.listener.port
     ae = build_ae(settings.listener)
     handlers = receiver.handlers()
     if desk is not None:
         desk.prepare(ae)
         handlers += desk.handlers()
+    servers = open_servers(settings, ae, handlers, receiver.audit, utc_now)
     try:
-        server = ae.start_server(address, block=False, evt_handlers=handlers)
-    except OSError as error:
-        raise SettingsError(
-            f"listener: {address[0]}:{address[1]} cannot be listened on: {error.strerror}"
-        ) from None
-    if server is None or server.socket is None:
-        raise SettingsError(f"listener: {address[0]}:{address[1]} cannot be listened on")
-    port: int = server.socket.getsockname()[1]
-    logger.info("listening", ae_title=settings.listener.ae_title, host=address[0], port=port)
-    try:
-        yield port
+        yield servers[0].port
     finally:
-        _stop(ae, server)
+        _stop(ae, servers)
 
 
 def utc_now() -> datetime:
@@ -131,8 +126,8 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _stop(ae: AE, server: ThreadedAssociationServer) -> None:
-    server.shutdown()
+def _stop(ae: AE, servers: Sequence[GuardedServer]) -> None:
+    close_servers(servers)
     _wait_for_associations(ae)
     for association in ae.active_associations:
         association.abort()

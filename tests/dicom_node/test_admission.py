@@ -18,20 +18,13 @@ from dicom_node.admission import (
     Header,
     Rejection,
     admit,
-    admit_association,
     admit_with_room,
     patient_key,
 )
-from dicom_node.config import SourceSettings
 from tests.dicom_node.datasets import ct_header, encoded
 
 COMMAND = Command(CTImageStorage, "1.2.3.1", ExplicitVRLittleEndian)
 SECRET = b"s" * 32
-SOURCES = (
-    SourceSettings(ae_title="CT1", host="192.0.2.10"),
-    SourceSettings(ae_title="CT1", host="192.0.2.11"),
-    SourceSettings(ae_title="ANY"),
-)
 
 
 def taken(**changes: object) -> Header | Rejection:
@@ -128,35 +121,3 @@ def test_the_digest_tells_patients_apart() -> None:
     }
     assert len(others) == 5
     assert key() not in others
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.7", "::1", "::ffff:127.0.0.1"])
-def test_without_sources_this_host_alone_may_call(address: str) -> None:
-    assert admit_association("PSOAS", "ANYBODY", address, "PSOAS", ()) is None
-    refusal = admit_association("PSOAS", "ANYBODY", "192.0.2.1", "PSOAS", ())
-    assert refusal is not None
-    assert refusal.diagnostic == 3
-
-
-@pytest.mark.parametrize(
-    ("calling", "address", "diagnostic"),
-    [
-        ("CT1", "192.0.2.10", None),
-        ("CT1 ", "::ffff:192.0.2.11", None),
-        ("CT1", "192.0.2.12", 3),
-        ("ANY", "192.0.2.12", None),
-        ("ct1", "192.0.2.10", 3),
-        ("", "127.0.0.1", 3),
-    ],
-)
-def test_sources_name_who_may_call_from_where(
-    calling: str, address: str, diagnostic: int | None
-) -> None:
-    refusal = admit_association("PSOAS", calling, address, "PSOAS", SOURCES)
-    assert (refusal and refusal.diagnostic) == diagnostic
-
-
-def test_the_called_title_must_be_ours() -> None:
-    refusal = admit_association("OTHER", "ANY", "192.0.2.1", "PSOAS", SOURCES)
-    assert refusal is not None
-    assert refusal.diagnostic == 7
