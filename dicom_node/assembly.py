@@ -1,6 +1,6 @@
 """Close series that have fallen quiet, then skip them or hand them to a worker."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,12 +31,15 @@ class Assembly:
     dispatcher : Dispatcher
     lease_s : float
         How long one series may keep a worker busy before its work counts as lost.
+    may_go : callable, optional
+        Whether a complete series need not wait any longer, as for the word of a PACS.
     """
 
     ledger: Ledger
     spool: Spool
     dispatcher: Dispatcher
     lease_s: float
+    may_go: Callable[[SeriesRecord, datetime], bool] = lambda _record, _now: True
 
     def close_due_series(self, now: datetime) -> None:
         """Complete every series whose quiet period is over."""
@@ -56,7 +59,8 @@ class Assembly:
         for record in self.ledger.complete_series():
             # More images may arrive meanwhile; then the series is completed once more.
             with suppress(StaleRevisionError, IllegalTransitionError):
-                self._decide(record, now)
+                if self.may_go(record, now):
+                    self._decide(record, now)
 
     def _decide(self, record: SeriesRecord, now: datetime) -> None:
         uid = record.series_instance_uid

@@ -13,6 +13,7 @@ RECORD_STARTED: Final = "psoas.record_started"
 RECORD_OUTCOME: Final = "psoas.record_outcome"
 RECORD_LOST: Final = "psoas.record_lost"
 DELIVER: Final = "psoas.deliver"
+PROVE: Final = "psoas.prove_completeness"
 
 GPU_QUEUE: Final = "gpu"
 NODE_QUEUE: Final = "node"
@@ -70,6 +71,7 @@ def create_app(settings: NodeSettings) -> Celery:
             RECORD_OUTCOME: {"queue": NODE_QUEUE, "priority": _RECORD_PRIORITY},
             RECORD_LOST: {"queue": NODE_QUEUE, "priority": _RECORD_PRIORITY},
             DELIVER: {"queue": NODE_QUEUE, "priority": _DELIVER_PRIORITY},
+            PROVE: {"queue": NODE_QUEUE, "priority": _DELIVER_PRIORITY},
         },
         task_annotations={
             ANALYZE_SERIES: {"soft_time_limit": soft_s, "time_limit": soft_s + _HARD_LIMIT_MARGIN_S}

@@ -101,6 +101,21 @@ class CompletionSettings(_Section):
     """A series that never falls quiet is closed this long after its first image."""
 
 
+class QuerySettings(_Section):
+    """The PACS of a source, which is asked whether a series is complete (C-FIND)."""
+
+    ae_title: AETitle
+    """Called AE title."""
+    host: str
+    """Host name or address."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """TCP port."""
+    fetch_missing: bool = False
+    """Have it send missing images to us (C-MOVE): it must know our AE title and be a source."""
+    patience_s: Seconds = 60.0
+    """A series whose PACS is not heard within so long goes on without its word."""
+
+
 class SourceSettings(_Section):
     """A peer that may send images."""
 
@@ -116,6 +131,8 @@ class SourceSettings(_Section):
     """Some scanners open one for each image."""
     completion: CompletionSettings | None = None
     """Replaces `[completion]` for this source."""
+    query: QuerySettings | None = None
+    """Who confirms that a series is complete; the quiet period alone decides when absent."""
 
     @field_validator("host")
     @classmethod
@@ -454,6 +471,13 @@ class NodeSettings(_Section):
     def storing_ae_titles(self) -> frozenset[str]:
         """Calling AE titles that may store images."""
         return frozenset(source.ae_title for source in self.sources)
+
+    def query_for(self, calling_ae_title: str) -> QuerySettings | None:
+        """Whom to ask whether a series of one source is complete."""
+        for source in self.sources:
+            if source.ae_title == calling_ae_title and source.query is not None:
+                return source.query
+        return None
 
     def completion_for(self, calling_ae_title: str) -> CompletionSettings:
         """Completion rule for one source."""

@@ -5,7 +5,7 @@ from typing import Protocol
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from dicom_node.celery_app import ANALYZE_SERIES, DELIVER
+from dicom_node.celery_app import ANALYZE_SERIES, DELIVER, PROVE
 from dicom_node.errors import BrokerError
 
 
@@ -17,6 +17,9 @@ class Dispatcher(Protocol):
 
     def send_delivery(self, series_instance_uid: str, destination: str) -> None:
         """Ask for what is due of a series to be stored at a destination."""
+
+    def send_proof(self, series_instance_uid: str, revision: int) -> None:
+        """Ask for the PACS of a series to be asked whether it is complete."""
 
 
 class CeleryDispatcher:
@@ -37,6 +40,10 @@ class CeleryDispatcher:
     def send_delivery(self, series_instance_uid: str, destination: str) -> None:
         """Ask for what is due of a series to be stored at a destination."""
         self._send(DELIVER, series_instance_uid, destination)
+
+    def send_proof(self, series_instance_uid: str, revision: int) -> None:
+        """Ask for the PACS of a series to be asked whether it is complete."""
+        self._send(PROVE, series_instance_uid, revision)
 
     def _send(self, name: str, *arguments: str | int) -> None:
         try:

@@ -16,6 +16,7 @@ from dicom_node.errors import (
 from dicom_node.ledger import Ledger
 from dicom_node.outcomes import Outcome
 from dicom_node.records import (
+    TIMER_ONLY,
     TRANSITIONS,
     Delivery,
     HistoryEntry,
@@ -47,12 +48,15 @@ class Account:
     deliveries : tuple of Delivery
     measurement : mapping
         As in ``measurement.json``; empty without one.
+    completeness : str
+        Who says that all images are here.
     """
 
     series: SeriesRecord
     history: tuple[HistoryEntry, ...]
     deliveries: tuple[Delivery, ...]
     measurement: Mapping[str, Any]
+    completeness: str = TIMER_ONLY
 
 
 @contextmanager
@@ -90,7 +94,14 @@ def account_of(uid: str, ledger: Ledger, settings: NodeSettings) -> Account:
     uid = record.series_instance_uid
     content = Spool.of(settings.storage).read_outcome(uid, record.revision)
     measurement = Outcome.from_json(content).measurement if content is not None else {}
-    return Account(record, ledger.history(uid), ledger.deliveries(uid), measurement)
+    proof = ledger.proofs.of(uid, record.revision)
+    return Account(
+        record,
+        ledger.history(uid),
+        ledger.deliveries(uid),
+        measurement,
+        TIMER_ONLY if proof is None else proof.sentence,
+    )
 
 
 def find_series(uid: str, ledger: Ledger) -> SeriesRecord:

@@ -20,6 +20,7 @@ from dicom_node.ledger_deliveries import (
     settle_delivery,
 )
 from dicom_node.ledger_findings import Findings
+from dicom_node.ledger_proofs import Proofs
 from dicom_node.ledger_quick import QuickWriter
 from dicom_node.ledger_retention import Retention
 from dicom_node.ledger_steps import Step, add_instance, locked_series, take_step
@@ -74,6 +75,7 @@ class Ledger:
         file = database.file
         self._quick = None if file is None else QuickWriter(file, BUSY_TIMEOUT_MS)
         self.retention = Retention(database)
+        self.proofs = Proofs(database)
 
     @classmethod
     def open(cls, url: str) -> Self:

@@ -10,7 +10,16 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, sel
 from dicom_node.database import Database
 from dicom_node.ledger_steps import locked_series, write_history
 from dicom_node.records import DeliveryState, SeriesRecord, SeriesState
-from dicom_node.schema import ALARM, COMMITMENT, DELIVERY, HISTORY, INSTANCE, SERIES, to_series
+from dicom_node.schema import (
+    ALARM,
+    COMMITMENT,
+    DELIVERY,
+    HISTORY,
+    INSTANCE,
+    PROOF,
+    SERIES,
+    to_series,
+)
 
 _DONE: Final = (SeriesState.DELIVERED, SeriesState.SKIPPED)
 _TAKEN: Final = (
@@ -128,7 +137,7 @@ def _forget(connection: Connection, record: SeriesRecord) -> bool:
     results = select(DELIVERY.c.sop_instance_uid).where(mine)
     connection.execute(delete(COMMITMENT).where(COMMITMENT.c.sop_instance_uid.in_(results)))
     connection.execute(delete(DELIVERY).where(mine))
-    for table in (HISTORY, INSTANCE):
+    for table in (HISTORY, INSTANCE, PROOF):
         of_series = table.c.series_instance_uid == record.series_instance_uid
         connection.execute(delete(table).where(of_series))
     connection.execute(delete(SERIES).where(_is(record)))

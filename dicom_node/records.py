@@ -333,6 +333,33 @@ class CommitmentReport:
     failed: Mapping[str, int]
 
 
+TIMER_ONLY: Final = "timer only"
+"""What is said of the completeness of a series that nobody confirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is known of the completeness of one revision of a series.
+
+    Parameters
+    ----------
+    series_instance_uid : str
+    revision : int
+    settled : bool
+        Nobody is waited for any more.
+    sentence : str
+        As in "412 of 412, confirmed by PACS-A" or "timer only".
+    due_at : datetime
+        When a PACS that is not heard is not waited for any longer; when it was settled.
+    """
+
+    series_instance_uid: str
+    revision: int
+    settled: bool
+    sentence: str
+    due_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """Something that a person should look at.

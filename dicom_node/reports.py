@@ -68,6 +68,7 @@ def print_account(account: Account, *, as_json: bool) -> None:
     if record.reason is not None:
         console.print(f"because      {record.reason.message} [{record.reason.code}]")
     console.print(f"images       {record.instance_count} from {record.source_ae_title}")
+    console.print(f"complete     {account.completeness}")
     console.print(f"revision     {record.revision}, attempt {record.attempt}")
     for name, value in _measured(account.measurement):
         console.print(f"{name:<12} {value}")

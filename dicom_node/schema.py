@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -27,6 +28,7 @@ from dicom_node.records import (
     Delivery,
     DeliveryState,
     HistoryEntry,
+    Proof,
     Reason,
     ReceivedInstance,
     ResultFile,
@@ -167,6 +169,16 @@ COMMITMENT: Final = Table(
     Index(None, "sop_instance_uid"),
 )
 
+PROOF: Final = Table(
+    "proof",
+    METADATA,
+    Column("series_instance_uid", _UID, ForeignKey(SERIES.c.series_instance_uid), primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("settled", Boolean, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+)
+
 ALARM: Final = Table(
     "alarm",
     METADATA,
@@ -275,6 +287,17 @@ def to_delivery(row: Row[Any]) -> Delivery:
         status=row.status,
         detail=row.detail,
         transaction_uid=row.transaction_uid,
+    )
+
+
+def to_proof(row: Row[Any]) -> Proof:
+    """Proof of a row of ``PROOF``."""
+    return Proof(
+        series_instance_uid=row.series_instance_uid,
+        revision=row.revision,
+        settled=row.settled,
+        sentence=row.sentence,
+        due_at=row.due_at,
     )
 
 

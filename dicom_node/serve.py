@@ -18,6 +18,7 @@ from dicom_node.audit_process import auditing
 from dicom_node.celery_app import work_lease_s
 from dicom_node.clock_watch import ClockWatch
 from dicom_node.commitment_reports import ReportDesk
+from dicom_node.completeness import ProofDesk
 from dicom_node.config import NodeSettings
 from dicom_node.custody import Custody
 from dicom_node.dispatch import Dispatcher
@@ -141,8 +142,10 @@ def _wait_for_associations(ae: AE) -> None:
 
 
 def _steward(settings: NodeSettings, outbox: Outbox, dispatcher: Dispatcher) -> Steward:
+    proofs = ProofDesk(outbox.ledger, settings, dispatcher.send_proof)
+    lease_s = work_lease_s(settings)
     return Steward(
-        Assembly(outbox.ledger, outbox.spool, dispatcher, lease_s=work_lease_s(settings)),
+        Assembly(outbox.ledger, outbox.spool, dispatcher, lease_s, proofs.is_settled),
         WorkLog(outbox.ledger, settings.destinations, settings.worker.attempts),
         outbox,
         Releaser(outbox, settings.retention),

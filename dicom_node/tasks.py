@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 from dicom_node.celery_app import (
     ANALYZE_SERIES,
     DELIVER,
+    PROVE,
     RECORD_LOST,
     RECORD_OUTCOME,
     RECORD_STARTED,
@@ -199,6 +200,7 @@ def register_records(
     spool : Spool
     """
     from dicom_node.commitment import ask_at
+    from dicom_node.completeness import record_proof
     from dicom_node.custody import Custody
     from dicom_node.outbox import Outbox, store_at
     from dicom_node.worklog import Work, WorkLog
@@ -233,6 +235,11 @@ def register_records(
         if ask is not None:
             where = (series_instance_uid, destination)
             caught(lambda: Custody(outbox).seek(*where, ask, datetime.now(UTC)))
+
+    @app.task(name=PROVE, shared=False)
+    def prove_completeness(series_instance_uid: str, revision: int) -> None:
+        now = datetime.now(UTC)
+        caught(lambda: record_proof(series_instance_uid, revision, ledger(), settings, now))
 
 
 def _record_outcome(

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,11 @@ from functools import cache
 from multiprocessing import Event
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 from celery import Celery, signals
+from celery.platforms import EX_FAILURE
 
 from dicom_node.celery_app import GPU_QUEUE, NODE_QUEUE, create_app
 from dicom_node.config import NodeSettings
@@ -31,6 +33,7 @@ logger = structlog.get_logger(__name__)
 
 # A GPU holds one series at a time; a silent PACS must not hold up the news of workers.
 _PROCESSES: Final = {GPU_QUEUE: 1, NODE_QUEUE: 4}
+_PAUSE_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 30.0
 
 
@@ -83,7 +86,25 @@ def run_worker(settings: NodeSettings, queue: str) -> bool:
     )
     with _exposed(settings, queue):
         worker.start()
+    if worker.exitcode == EX_FAILURE and not unusable.is_set():
+        start_anew("the broker answered what Celery cannot bear, or something unforeseen happened")
     return not unusable.is_set()
+
+
+def start_anew(reason: str) -> NoReturn:
+    """Replace this process by a new one with the same arguments, after a pause.
+
+    A broker whose disk is full refuses every command, and Celery gives its worker up for that; the
+    queue waits until there is room again, and so must the worker.
+
+    Parameters
+    ----------
+    reason : str
+        For the log.
+    """
+    logger.warning("worker broke off, starting it again", reason=reason, pause_s=_PAUSE_S)
+    time.sleep(_PAUSE_S)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves
 
 
 @contextmanager

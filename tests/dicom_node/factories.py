@@ -38,6 +38,7 @@ class RecordingDispatcher:
 
     analyses: list[tuple[str, int]] = field(default_factory=list)
     orders: list[int] = field(default_factory=list)
+    proofs: list[tuple[str, int]] = field(default_factory=list)
     deliveries: list[tuple[str, str]] = field(default_factory=list)
     broken: bool = False
 
@@ -49,6 +50,10 @@ class RecordingDispatcher:
     def send_delivery(self, series_instance_uid: str, destination: str) -> None:
         self._check()
         self.deliveries.append((series_instance_uid, destination))
+
+    def send_proof(self, series_instance_uid: str, revision: int) -> None:
+        self._check()
+        self.proofs.append((series_instance_uid, revision))
 
     def _check(self) -> None:
         if self.broken:

@@ -58,7 +58,9 @@ def contents(settings: NodeSettings) -> tuple[object, ...]:
         known = [(ledger.instances(u), ledger.history(u), ledger.deliveries(u)) for u in uids]
         alarms = ledger.alarms.standing()
     spool = Spool.of(settings.storage).path(Path())
-    files = {p.relative_to(spool): p.read_bytes() for p in spool.rglob("*") if p.is_file()}
+    found = [p.relative_to(spool) for p in spool.rglob("*") if p.is_file()]
+    # What waits for images that nobody has sent yet is nobody's.
+    files = {p: (spool / p).read_bytes() for p in found if p.parts[0] != "incoming"}
     return series, known, alarms, files
 
 

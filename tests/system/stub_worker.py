@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import signals
+from celery.platforms import EX_FAILURE
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
@@ -30,6 +31,7 @@ from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import ResultFile
 from dicom_node.spool import Spool
 from dicom_node.tasks import Analyst, Reporter, caught
+from dicom_node.worker_process import start_anew
 
 CRASH, MEMORY, HANG = "CRASH", "MEMORY", "HANG"
 WORK_S = 0.3
@@ -112,6 +114,8 @@ def main(config: Path) -> None:
         without_heartbeat=True,
     )
     worker.start()
+    if worker.exitcode == EX_FAILURE:
+        start_anew("the stub worker ended")
 
 
 if __name__ == "__main__":
