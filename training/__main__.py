@@ -5,11 +5,14 @@
     python -m training import SOURCE --layout dicom --out DIR
     python -m training check DIR
     python -m training split DIR [--folds 10]
+    python -m training import-weights FILE --out RUN
     python -m training pretrain RECIPE --data DIR --out RUN [--resume]
     python -m training finetune RECIPE --data DIR --out RUN [--hold-out PATIENT] [--resume]
                                 [--pretrained RUN] [--seed N]
     python -m training crossvalidate RECIPE --data DIR --out FOLDS [--pretrained RUN] [--jobs 2]
                                 [--groups 3]
+    python -m training table RECIPE --data DIR --out FOLDS [--folds 10] [--jobs 2]
+    python -m training benchmark --data DIR
     python -m training evaluate FOLDS... --data DIR --out REPORT
     python -m training export RUN... --out MODEL --version 1 --threshold 0.45
     python -m training export RUN... --out MODEL --version 1 --evaluation REPORT --folds FOLDS
@@ -32,7 +35,7 @@ import SimpleITK as sitk  # noqa: N813 - the name its manual uses
 import structlog
 import torch
 
-from training import data_commands
+from training import data_commands, more_commands
 from training.config import CASES_FOLDER, read_finetune_recipe, read_pretrain_recipe
 from training.crossvalidation import group_patients, measure_folds, train_folds
 from training.data import read_labelled
@@ -44,6 +47,7 @@ from training.level_evaluate import evaluate_level
 from training.level_export import export_level
 from training.pretrain import pretrain
 from training.report import middle_slices, report, write_level_report, write_report
+from training.split import read_split
 from training.unlabelled import read_unlabelled
 
 log = structlog.get_logger(__name__)
@@ -58,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     commands = parser.add_subparsers(required=True)
     data_commands.add_commands(commands)
+    more_commands.add_commands(commands)
     _add_pretrain(commands.add_parser("pretrain", help="train an encoder without labels"))
     _add_finetune(commands.add_parser("finetune", help="train a segmenter"))
     _add_crossvalidate(commands.add_parser("crossvalidate", help="train without each patient"))
@@ -74,15 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _add_pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--images", type=Path, help="list of images instead of the recipe's")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--device", default="auto")
     parser.set_defaults(run=_pretrain)
 
 
 def _pretrain(parsed: argparse.Namespace) -> None:
     recipe = read_pretrain_recipe(parsed.recipe)
-    unlabelled = read_unlabelled(parsed.data, recipe.image_list)
-    pretrain(recipe, unlabelled, parsed.out, parsed.resume)
+    unlabelled = read_unlabelled(parsed.data, parsed.images or recipe.image_list)
+    pretrain(recipe, unlabelled, parsed.out, parsed.resume, parsed.device)
 
 
 def _add_finetune(parser: argparse.ArgumentParser) -> None:
@@ -92,18 +99,34 @@ def _add_finetune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pretrained", type=Path, metavar="RUN")
     parser.add_argument("--hold-out", action="append", default=[], metavar="PATIENT")
     parser.add_argument("--seed", type=int, help="instead of the recipe's: another member")
+    parser.add_argument("--validate-on", action="append", default=[], metavar="PATIENT")
+    parser.add_argument("--split", type=Path, help="as split writes it: parts validation and test")
+    parser.add_argument("--cases", type=Path, help="case list instead of the recipe's")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--device", default="auto")
     parser.set_defaults(run=_finetune)
 
 
 def _finetune(parsed: argparse.Namespace) -> None:
-    changes: dict[str, Any] = {"held_out": parsed.hold_out} if parsed.hold_out else {}
+    changes = _patients(parsed)
     if parsed.pretrained:
         changes["pretrained"] = str(parsed.pretrained / "checkpoint.pt")
     if parsed.seed is not None:
         changes["seed"] = parsed.seed
     recipe = read_finetune_recipe(parsed.recipe, changes)
-    finetune(recipe, read_labelled(parsed.data, recipe.case_list), parsed.out, parsed.resume)
+    slices = read_labelled(parsed.data, recipe.case_list)
+    finetune(recipe, slices, parsed.out, parsed.resume, parsed.device)
+
+
+def _patients(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return what the recipe must know of patients besides what it says itself."""
+    split = read_split(parsed.split) if parsed.split else {}
+    changes = {
+        "held_out": [*parsed.hold_out, *split.get("test", ())],
+        "validation": [*parsed.validate_on, *split.get("validation", ())],
+        "cases": str(parsed.cases) if parsed.cases else "",
+    }
+    return {name: value for name, value in changes.items() if value}
 
 
 def _add_crossvalidate(parser: argparse.ArgumentParser) -> None:
@@ -138,7 +161,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 def _evaluate(parsed: argparse.Namespace) -> None:
     torch.set_num_threads(parsed.threads)
     slices = read_labelled(parsed.data, parsed.cases)
-    middle = middle_slices(parsed.data, CASES_FOLDER / "levels.toml")
+    bundled = parsed.cases.parent == CASES_FOLDER
+    middle = middle_slices(parsed.data, CASES_FOLDER / "levels.toml") if bundled else {}
     reports = {
         folder.name: report(measure_folds(folder, slices), middle) for folder in parsed.folds
     }
@@ -173,6 +197,7 @@ def _export(parsed: argparse.Namespace) -> None:
         measured["threshold"],
         calibration=measured["calibration"],
         data=_provenance(parsed.cases),
+        evaluation=measured if parsed.evaluation else None,
     )
     manifest = export([run / "checkpoint.pt" for run in parsed.runs], description, parsed.out)
     log.info("exported", folder=str(parsed.out), files=len(manifest["files"]))

@@ -1,8 +1,9 @@
 """The settings of a training run, read from a recipe."""
 
+import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,25 @@ class FinetuneRecipe:
         A checkpoint is written after each so many steps.
     pretrained : str
         Checkpoint of pre-training whose student encoder is the start; empty for a fresh start.
+    epochs : float
+        Passes over the slices; above 0 it decides ``steps``, and ``warmup_epochs`` the warm-up.
+    warmup_epochs : float
+    schedule : str
+        ``"cosine"``, or ``"constant"`` after the warm-up.
+    validation : tuple of str
+        Patients that choose the best step and stop the run; training does not see them either.
+    validation_steps : int
+        Validate after each so many steps; 0 never.
+    patience : int
+        Stop after so many validations without a better one; 0 never.
+    picture_steps : int
+        A picture of a prediction is made after each so many steps; 0 never.
+    accumulate : int
+        Batches whose gradients are summed for one step.
+    precision : str
+        ``"float32"``, or ``"bfloat16"`` or ``"float16"`` where that is safe.
+    helpers : int
+        Processes that draw samples ahead.
     preprocess : PreprocessSpec
     augmentation : Augmentation
     """
@@ -64,6 +84,16 @@ class FinetuneRecipe:
     threads: int = 1
     checkpoint_steps: int = 100
     pretrained: str = ""
+    epochs: float = 0.0
+    warmup_epochs: float = 0.0
+    schedule: str = "cosine"
+    validation: tuple[str, ...] = ()
+    validation_steps: int = 0
+    patience: int = 0
+    picture_steps: int = 0
+    accumulate: int = 1
+    precision: str = "float32"
+    helpers: int = 0
     preprocess: PreprocessSpec = field(default_factory=PreprocessSpec)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -86,13 +116,25 @@ class PretrainRecipe:
     ----------
     name : str
     network : str
-        A SMIT of two dimensions.
+        A SMIT of two or three dimensions.
     arguments : Mapping
     images : str
         File name of a list of images beside this module, or a path.
     steps, batch : int
+        The batch is that of all processes together.
+    epochs, warmup_epochs, freeze_epochs, temperature_epochs, patch_temperature_epochs : float
+        Above 0, ``epochs`` decides ``steps`` by the number of volumes, and the others decide
+        ``warmup_steps``, ``freeze_steps``, ``temperature_rise`` and ``patch_temperature_start``.
+    accumulate : int
+        Batches whose gradients are summed for one step.
+    precision : str
+        ``"float32"``, or ``"bfloat16"`` or ``"float16"`` where that is safe.
+    helpers : int
+        Processes that draw samples ahead.
     region, crop : int
         Sides in cells: of the region that both views come from, and of a view.
+    volume_spacing_mm : tuple of float
+        Of the cells in three dimensions.
     mask_ratio : float
         Share of cells of 16 x 16 that the student does not see.
     hidden, bottleneck, prototypes : int
@@ -105,6 +147,8 @@ class PretrainRecipe:
     teacher_temperature : tuple[float, float]
     temperature_rise : float
         Share of the run over which the teacher's temperature rises from the first to the second.
+    patch_temperature_start : float
+        Share of the run after which that of patches begins to rise.
     center_momentum, teacher_momentum : float
     freeze_steps : int
         The prototypes stay fixed for so many steps.
@@ -113,7 +157,7 @@ class PretrainRecipe:
     learning_rate, weight_decay : float
     warmup_steps : int
     clip : float
-    seed, threads, checkpoint_steps : int
+    seed, threads, checkpoint_steps, picture_steps : int
     preprocess : PreprocessSpec
     augmentation : Augmentation
     """
@@ -124,8 +168,17 @@ class PretrainRecipe:
     images: str = "unlabelled.toml"
     steps: int = 1500
     batch: int = 4
+    epochs: float = 0.0
+    warmup_epochs: float = 0.0
+    freeze_epochs: float = 0.0
+    temperature_epochs: float = 0.0
+    patch_temperature_epochs: float = 0.0
+    accumulate: int = 1
+    precision: str = "float32"
+    helpers: int = 0
     region: int = 160
     crop: int = 128
+    volume_spacing_mm: tuple[float, ...] = (2.0, 2.0, 2.0)
     mask_ratio: float = 0.7
     hidden: int = 256
     bottleneck: int = 64
@@ -135,6 +188,7 @@ class PretrainRecipe:
     student_temperature: float = 0.1
     teacher_temperature: tuple[float, float] = (0.04, 0.07)
     temperature_rise: float = 0.3
+    patch_temperature_start: float = 0.0
     center_momentum: float = 0.9
     teacher_momentum: float = 0.996
     freeze_steps: int = 20
@@ -146,6 +200,7 @@ class PretrainRecipe:
     seed: int = 1
     threads: int = 1
     checkpoint_steps: int = 50
+    picture_steps: int = 0
     preprocess: PreprocessSpec = field(default_factory=PreprocessSpec)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -175,16 +230,45 @@ def read_finetune_recipe(path: Path, changes: Mapping[str, Any] | None = None) -
         If the file names a field that does not exist.
     """
     values = _read(path) | dict(changes or {})
-    values["held_out"] = tuple(values.get("held_out", ()))
+    for name in ("held_out", "validation"):
+        values[name] = tuple(values.get(name, ()))
     return FinetuneRecipe(**values)
 
 
 def read_pretrain_recipe(path: Path) -> PretrainRecipe:
     """Read a recipe for pre-training; as ``read_finetune_recipe``."""
     values = _read(path)
-    if "teacher_temperature" in values:
-        values["teacher_temperature"] = tuple(values["teacher_temperature"])
+    for name in ("teacher_temperature", "volume_spacing_mm"):
+        if name in values:
+            values[name] = tuple(values[name])
     return PretrainRecipe(**values)
+
+
+def finetune_in_steps(recipe: FinetuneRecipe, slices: int) -> FinetuneRecipe:
+    """Turn epochs into steps for so many slices; a recipe without epochs stays."""
+    if not recipe.epochs:
+        return recipe
+    per_epoch = slices / (recipe.batch * recipe.accumulate)
+    return replace(
+        recipe,
+        steps=math.ceil(recipe.epochs * per_epoch),
+        warmup_steps=math.ceil(recipe.warmup_epochs * per_epoch),
+    )
+
+
+def pretrain_in_steps(recipe: PretrainRecipe, volumes: int) -> PretrainRecipe:
+    """Turn epochs into steps for so many volumes; a recipe without epochs stays."""
+    if not recipe.epochs:
+        return recipe
+    per_epoch = volumes / (recipe.batch * recipe.accumulate)
+    return replace(
+        recipe,
+        steps=math.ceil(recipe.epochs * per_epoch),
+        warmup_steps=math.ceil(recipe.warmup_epochs * per_epoch),
+        freeze_steps=math.ceil(recipe.freeze_epochs * per_epoch),
+        temperature_rise=recipe.temperature_epochs / recipe.epochs,
+        patch_temperature_start=recipe.patch_temperature_epochs / recipe.epochs,
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

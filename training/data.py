@@ -25,7 +25,9 @@ anterior, columns from the patient's right.
 # SimpleITK types only some of its methods.
 # mypy: disable-error-code="no-untyped-call"
 
+import hashlib
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,18 +197,34 @@ def sample(
     )
 
 
+def fingerprint(slices: Sequence[LabelledSlice]) -> str:
+    """Name a set of labelled slices by their pixels, labels and places."""
+    digest = hashlib.sha256()
+    for one in sorted(slices, key=lambda s: (s.case, s.slice_index)):
+        place = one.volume.affine.round(4).tolist()
+        digest.update(f"{one.case} {one.patient} {one.slice_index} {place}".encode())
+        digest.update(one.volume.hu[one.slice_index].tobytes())
+        digest.update(one.labels.tobytes())
+    return digest.hexdigest()
+
+
 def draw_order(
     slices: Sequence[LabelledSlice], count: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw ``count`` slices so that a patient with many does not drown the others.
+    """Draw ``count`` slices so that a patient with many does not drown the others."""
+    drawn: NDArray[np.int64] = generator.choice(len(slices), count, p=chances(slices))
+    return drawn
+
+
+def chances(slices: Sequence[LabelledSlice]) -> NDArray[np.float64]:
+    """Chance of each slice to be drawn.
 
     A patient's share grows with the fourth root of the number of the patient's slices.
     """
-    patients = np.array([s.patient for s in slices])
-    sizes = {patient: np.count_nonzero(patients == patient) for patient in set(patients)}
-    chances = np.array([sizes[patient] ** -0.75 for patient in patients])
-    drawn: NDArray[np.int64] = generator.choice(len(slices), count, p=chances / chances.sum())
-    return drawn
+    sizes = Counter(s.patient for s in slices)
+    weights = np.array([sizes[s.patient] ** -0.75 for s in slices])
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
 
 
 def _volume(image: sitk.Image, slice_thickness_mm: float | None) -> CTVolume:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from training.distributed import SharedBatchNorm
+
 
 class ProjectionHead(nn.Module):
     """Tokens to the logits of prototypes.
@@ -31,7 +33,7 @@ class ProjectionHead(nn.Module):
         layers: list[nn.Module] = []
         for inputs in (channels, hidden):
             layers.append(nn.Linear(inputs, hidden, bias=not normalised))
-            layers += [nn.BatchNorm1d(hidden)] if normalised else []
+            layers += [SharedBatchNorm(hidden)] if normalised else []
             layers.append(nn.GELU())
         self.layers = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
         self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))

@@ -2,19 +2,24 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.tissues import Compartment
+from pipeline.weights import LoadedModel, load_model
 from training import checkpoint
+from training.card import write_card
 
 _AVERAGE_PREFIX: Final = "module."
+_ANY_THRESHOLD: Final = 0.45
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class ModelDescription:
         ``{"scores": [...], "patients": n}``.
     data : Mapping
         Where images and labels come from, and their licences.
+    evaluation : Mapping or None
+        What was measured, for the model card: an entry of ``evaluation.json``.
     """
 
     name: str
@@ -37,6 +44,7 @@ class ModelDescription:
     threshold: float
     calibration: Mapping[str, Any] | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] | None = None
 
 
 def export(
@@ -50,7 +58,8 @@ def export(
         Of runs with the same network and preprocessing.
     description : ModelDescription
     folder : Path
-        Weight files of an earlier export that are not written again are removed.
+        Weight files of an earlier export that are not written again are removed. Weights, manifest
+        and model card are written.
 
     Returns
     -------
@@ -71,7 +80,7 @@ def export(
     for old in folder.glob("*.safetensors"):
         old.unlink()
     files = [
-        _write_member(folder / f"member_{index}.safetensors", state["average"])
+        _write_member(folder / f"member_{index}.safetensors", _weights(state))
         for index, state in enumerate(states)
     ]
     network, arguments, preprocess = shared[0]
@@ -94,7 +103,21 @@ def export(
         },
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_card(folder, manifest, states, description.evaluation)
     return manifest
+
+
+def load_checkpoint(path: Path, device: torch.device) -> LoadedModel:
+    """Load a checkpoint as the node would load what is exported from it."""
+    with tempfile.TemporaryDirectory() as folder:
+        export([path], ModelDescription("run", "0", _ANY_THRESHOLD), Path(folder))
+        return load_model(Path(folder), device)
+
+
+def _weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """Return the running mean of the weights, that of the best validation if there was one."""
+    chosen: Mapping[str, Tensor] = state.get("best") or state["average"]
+    return chosen
 
 
 def _write_member(path: Path, average: Mapping[str, Tensor]) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """Segmentation training: labelled slices in, weights out."""
 
-import math
+import copy
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +19,52 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.networks import build_network
 from pipeline.tissues import Compartment
+from pipeline.weights import choose_device
 from training import checkpoint
-from training.config import FinetuneRecipe
-from training.data import LabelledSlice, Sample, draw_order, sample
+from training.batches import draw_batches, generator_of
+from training.config import FinetuneRecipe, finetune_in_steps
+from training.data import LabelledSlice, Sample, chances, fingerprint, sample
+from training.interruption import stop_requests
 from training.losses import dice_cross_entropy
+from training.precision import gradient_scaler, low_precision
+from training.pretrain import due
+from training.progress import bar
+from training.runfolder import RunFolder, peak_memory_mb, recording
+from training.schedules import warmup_cosine
+from training.validation import Score, picture, validate
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Run:
-    """What a training run changes step by step."""
+    """What a training run changes step by step.
+
+    ``best`` is the running mean of the weights at the best validation, empty without one.
+    """
 
     network: nn.Module
     average: AveragedModel
     optimizer: AdamW
-    generator: np.random.Generator
+    scaler: torch.amp.GradScaler
+    device: torch.device
     step: int = 0
+    best: dict[str, Tensor] | None = None
+    best_score: Score | None = None
+    worse: int = 0
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""
+        best = self.best_score
         return {
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best": self.best,
+            "best_score": None if best is None else (best.step, best.error_percent, best.dice),
+            "worse": self.worse,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -49,20 +73,33 @@ class Run:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state.get("scaler", {}))
+        self.best = state.get("best")
+        stored = state.get("best_score")
+        self.best_score = None if stored is None else Score(*stored)
+        self.worse = state.get("worse", 0)
 
 
-def finetune(recipe: FinetuneRecipe, slices: list[LabelledSlice], out: Path, resume: bool) -> Path:
+def finetune(
+    recipe: FinetuneRecipe,
+    slices: list[LabelledSlice],
+    out: Path,
+    resume: bool,
+    device: str = "cpu",
+) -> Path:
     """Train one network.
 
     Parameters
     ----------
     recipe : FinetuneRecipe
     slices : list of LabelledSlice
-        Those of held-out patients are left out here.
+        Those of held-out and of validation patients are left out here.
     out : Path
         Folder of the run.
     resume : bool
         Go on from the last checkpoint when there is one.
+    device : str
+        As for ``pipeline.weights.choose_device``.
 
     Returns
     -------
@@ -70,64 +107,158 @@ def finetune(recipe: FinetuneRecipe, slices: list[LabelledSlice], out: Path, res
         The last checkpoint.
     """
     torch.set_num_threads(recipe.threads)
-    kept = [s for s in slices if s.patient not in recipe.held_out]
-    run = start(recipe)
+    unseen = {*recipe.held_out, *recipe.validation}
+    kept = [s for s in slices if s.patient not in unseen]
+    judges = [s for s in slices if s.patient in recipe.validation]
+    recipe = finetune_in_steps(recipe, len(kept))
+    run = start(recipe, choose_device(device))
     path = out / "checkpoint.pt"
     if resume and path.exists():
-        run.restore(checkpoint.load(path, run.generator))
+        run.restore(checkpoint.load(path))
+    facts = {
+        "kind": "finetune", "recipe": recipe.to_dict(), "seed": recipe.seed,
+        "data": fingerprint(slices),
+        "patients": {"trained_on": len({s.patient for s in kept}), "slices": len(kept)},
+    }  # fmt: skip
     log.info("training starts", slices=len(kept), step=run.step, steps=recipe.steps)
-    losses: list[float] = []
-    while run.step < recipe.steps:
-        batch = [
-            sample(kept[index], recipe.preprocess, recipe.augmentation, run.generator)
-            for index in draw_order(kept, recipe.batch, run.generator)
-        ]
-        losses.append(train_step(run, recipe, batch))
-        if run.step % recipe.checkpoint_steps == 0 or run.step == recipe.steps:
-            log.info("checkpoint", step=run.step, loss=round(float(np.mean(losses)), 4))
-            losses.clear()
-            checkpoint.save(path, run.state() | {"recipe": recipe.to_dict()}, run.generator)
+    with recording(out, facts, writes=True) as folder:
+        _train(run, recipe, kept, judges, folder)
     return path
 
 
-def start(recipe: FinetuneRecipe) -> Run:
+def start(recipe: FinetuneRecipe, device: torch.device | None = None) -> Run:
     """Build the network and everything that goes with it, from the recipe's seed."""
+    device = device or torch.device("cpu")
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.network, {**recipe.arguments, "out_channels": len(Compartment)})
     if recipe.pretrained:
-        encoder = checkpoint.load(Path(recipe.pretrained))["student"]
-        network.get_submodule("transformer").load_state_dict(encoder)
+        encoder = network.get_submodule("transformer")
+        student = checkpoint.load(Path(recipe.pretrained))["student"]
+        # Integer buffers are index tables that the network makes itself.
+        own = {k: v for k, v in encoder.state_dict().items() if not v.is_floating_point()}
+        encoder.load_state_dict(own | student)
+    network = network.to(device)
     decay = get_ema_multi_avg_fn(recipe.average_decay)  # type: ignore[no-untyped-call] # torch
     average = AveragedModel(network, multi_avg_fn=decay)
     optimizer = AdamW(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    return Run(network, average, optimizer, np.random.default_rng(recipe.seed))
+    scaler = gradient_scaler(recipe.precision, device)
+    return Run(network, average, optimizer, scaler, device)
+
+
+def draw_sample(
+    recipe: FinetuneRecipe,
+    slices: Sequence[LabelledSlice],
+    shares: NDArray[np.float64],
+    step: int,
+    place: int,
+) -> Sample:
+    """Draw what lies in one place of the batch of a step.
+
+    Parameters
+    ----------
+    recipe : FinetuneRecipe
+    slices : sequence of LabelledSlice
+    shares : NDArray[np.float64], shape (slices,)
+        Chance of each slice, from ``training.data.chances``.
+    step, place : int
+    """
+    generator = generator_of(recipe.seed, step, place)
+    index = generator.choice(len(slices), p=shares)
+    return sample(slices[index], recipe.preprocess, recipe.augmentation, generator)
+
+
+def _train(
+    run: Run,
+    recipe: FinetuneRecipe,
+    kept: list[LabelledSlice],
+    judges: list[LabelledSlice],
+    folder: RunFolder,
+) -> None:
+    batches = draw_batches(
+        partial(draw_sample, recipe, kept, chances(kept)), list, range(run.step, recipe.steps),
+        range(recipe.batch * recipe.accumulate), recipe.helpers,
+    )  # fmt: skip
+    losses: list[float] = []
+    since, first = time.monotonic(), run.step
+    with bar("training", recipe.steps, run.step) as advance, stop_requests() as stopping:
+        for batch in batches:
+            losses.append(train_step(run, recipe, batch))
+            advance(run.step, loss=losses[-1])
+            enough = _judge(run, recipe, judges, folder)
+            if due(run.step, recipe.picture_steps):
+                shown = (judges or kept)[0]
+                folder.picture("prediction", run.step, picture(run.average, recipe, shown))
+            last = enough or run.step == recipe.steps or stopping()
+            if last or due(run.step, recipe.checkpoint_steps):
+                samples = (run.step - first) * recipe.batch * recipe.accumulate
+                numbers = {
+                    "loss": float(np.mean(losses)),
+                    "samples_per_s": samples / (time.monotonic() - since),
+                    "memory_mb": peak_memory_mb(run.device),
+                }
+                log.info(
+                    "checkpoint", step=run.step, **{k: round(v, 4) for k, v in numbers.items()}
+                )
+                folder.log(run.step, numbers)
+                losses.clear()
+                state = run.state() | {"recipe": recipe.to_dict()}
+                checkpoint.save(folder.path / "checkpoint.pt", state)
+            if last and run.step < recipe.steps:
+                log.info("stopped", step=run.step, converged=enough)
+                return
+
+
+def _judge(
+    run: Run, recipe: FinetuneRecipe, judges: Sequence[LabelledSlice], folder: RunFolder
+) -> bool:
+    """Validate when it is time, keep the best weights, and say whether that is enough."""
+    if not judges or not due(run.step, recipe.validation_steps):
+        return False
+    score = validate(run.average, recipe, judges, run.step, run.device)
+    folder.log(run.step, {"validation_dice": score.dice, "validation_error": score.error_percent})
+    log.info("validation", step=run.step, dice=score.dice, error_percent=score.error_percent)
+    if run.best_score is None or score.error_percent < run.best_score.error_percent:
+        run.best_score, run.worse = score, 0
+        run.best = {k: v.cpu() for k, v in copy.deepcopy(run.average.state_dict()).items()}
+    else:
+        run.worse += 1
+    return 0 < recipe.patience <= run.worse
 
 
 def train_step(run: Run, recipe: FinetuneRecipe, batch: list[Sample]) -> float:
     """Do one step of the optimiser and return the loss."""
+    # Stochastic depth depends on the step alone, so that a resumed run draws the same.
+    torch.manual_seed(recipe.seed * 1_000_003 + run.step)
     for group in run.optimizer.param_groups:
         group["lr"] = recipe.learning_rate * learning_rate_share(run.step, recipe)
-    images, fractions = collate(batch)
-    weights = torch.tensor([s.weight for s in batch])
     run.network.train()
-    loss = dice_cross_entropy(run.network(images), fractions, weights)
-    run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call] # torch
+    total = 0.0
+    for part in range(recipe.accumulate):
+        samples = batch[part :: recipe.accumulate]
+        images, fractions = (tensor.to(run.device) for tensor in collate(samples))
+        weights = torch.tensor([s.weight for s in samples], device=run.device)
+        with low_precision(recipe.precision, run.device):
+            logits = run.network(images)
+        loss = dice_cross_entropy(logits.float(), fractions, weights) / recipe.accumulate
+        run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call] # torch
+        total += float(loss.detach())
+    run.scaler.unscale_(run.optimizer)
     clip_grad_norm_(run.network.parameters(), recipe.clip)
-    run.optimizer.step()
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.optimizer.zero_grad(set_to_none=True)
     run.step += 1
     run.average.update_parameters(run.network)
-    return float(loss.detach())
+    return total
 
 
 def learning_rate_share(step: int, recipe: FinetuneRecipe) -> float:
-    """Linear warm-up, then a cosine down to zero."""
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * done))
+    """Linear warm-up, then a cosine down to zero, or nothing more."""
+    if recipe.schedule == "constant":
+        return min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+    return warmup_cosine(step, recipe.steps, recipe.warmup_steps)
 
 
 def collate(batch: list[Sample]) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
-"""Views of unlabelled slices for pre-training."""
+"""Views of unlabelled CT for pre-training."""
 
+import hashlib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.preprocess import PreprocessSpec, body_grid, native_to_plane, network_image, slab
+from pipeline.preprocess import body_grid, native_to_plane, network_image, slab
 from pipeline.types import CTVolume
-from training.augment import Augmentation, draw_warp
+from training.augment import draw_warp
+from training.config import PretrainRecipe
 from training.data import read_images
+from training.volume_views import draw_volume_views
 
 _LEAST_TISSUE: Final = 0.25
 _ATTEMPTS: Final = 8
@@ -40,7 +43,7 @@ def read_unlabelled(data_folder: Path, image_list: Path) -> Unlabelled:
     data_folder : Path
     image_list : Path
         TOML with tables ``images``: ``path``, relative to ``data_folder``, of a NIfTI file, a
-        DICOM file or folder, or a folder of NIfTI files, and ``share``.
+        stored volume, a DICOM file or folder, or a folder of NIfTI files, and ``share``.
     """
     volumes: list[CTVolume] = []
     shares: list[float] = []
@@ -53,33 +56,43 @@ def read_unlabelled(data_folder: Path, image_list: Path) -> Unlabelled:
     return Unlabelled(tuple(volumes), chances / chances.sum())
 
 
+def fingerprint(unlabelled: Unlabelled) -> str:
+    """Name a set of volumes by their shapes, places and middle slices."""
+    digest = hashlib.sha256()
+    for volume, chance in zip(unlabelled.volumes, unlabelled.chances, strict=True):
+        digest.update(f"{volume.hu.shape} {volume.affine.round(4).tolist()} {chance:.6g}".encode())
+        digest.update(volume.hu[volume.hu.shape[0] // 2].tobytes())
+    return digest.hexdigest()
+
+
 def draw_views(
-    unlabelled: Unlabelled,
-    spec: PreprocessSpec,
-    sides: tuple[int, int],
-    augmentation: Augmentation,
-    generator: np.random.Generator,
+    unlabelled: Unlabelled, recipe: PretrainRecipe, dims: int, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Draw two crops that lie near each other in one random slice.
+    """Draw two crops that lie near each other in one random slice or volume.
 
     Parameters
     ----------
     unlabelled : Unlabelled
-    spec : PreprocessSpec
-    sides : tuple[int, int]
-        Of the region both crops come from, and of the crops, in cells.
-    augmentation : Augmentation
-        Only its changes of place are made, not those of HU.
+    recipe : PretrainRecipe
+        Of its augmentation only changes of place are made, not those of HU; in three dimensions
+        none.
+    dims : int
+        2 for slices, 3 for volumes.
     generator : numpy.random.Generator
 
     Returns
     -------
-    NDArray[np.float32], shape (2, 1, crop, crop)
+    NDArray[np.float32], shape (2, 1, crop, crop) or (2, 1, crop, crop, crop)
     """
     volume = unlabelled.volumes[generator.choice(len(unlabelled.volumes), p=unlabelled.chances)]
+    sides = (recipe.region, recipe.crop)
+    if dims == 3:
+        window = recipe.preprocess.window
+        return draw_volume_views(volume, window, recipe.volume_spacing_mm, sides, generator)
+    spec = recipe.preprocess
     hu = slab(volume, int(generator.integers(volume.hu.shape[0])), spec)
     grid = body_grid(hu, native_to_plane(volume.affine), spec)
-    grid, warp = draw_warp(grid, augmentation, generator)
+    grid, warp = draw_warp(grid, recipe.augmentation, generator)
     image = network_image(hu, grid, spec, warp)
     region = _crop(image, sides[0], generator)
     for _ in range(_ATTEMPTS):

@@ -25,6 +25,17 @@ def test_recipe_of_pretraining_loads_and_keeps_labelled_patients_out() -> None:
     assert not any(Path(c["images"]).is_relative_to(path) for c in labelled for path in images)
 
 
+@pytest.mark.parametrize("name", ["paper", "site"])
+def test_recipe_for_a_site_loads(name: str) -> None:
+    recipe = read_finetune_recipe(RECIPES / f"{name}.toml")
+    build_network(recipe.network, {**recipe.arguments, "out_channels": 5})
+
+
+@pytest.mark.parametrize("name", ["pretrain_compact", "pretrain_full"])
+def test_recipe_of_pretraining_for_a_site_loads(name: str) -> None:
+    assert read_pretrain_recipe(RECIPES / f"{name}.toml").name
+
+
 def test_misspelt_field_of_a_recipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / "odd.toml").write_text('name = "odd"\nstep = 3\n')
     with pytest.raises(TypeError, match="step"):

@@ -8,10 +8,25 @@ import torch
 
 from tests.training.cases import labelled_phantoms
 from training import checkpoint
-from training.config import FinetuneRecipe
-from training.data import LabelledSlice, draw_order, sample
-from training.finetune import collate, finetune, learning_rate_share, start, train_step
+from training.config import (
+    CASES_FOLDER,
+    FinetuneRecipe,
+    finetune_in_steps,
+    read_finetune_recipe,
+)
+from training.data import LabelledSlice, chances, fingerprint, sample
+from training.finetune import (
+    collate,
+    draw_sample,
+    finetune,
+    learning_rate_share,
+    start,
+    train_step,
+)
 from training.losses import dice_cross_entropy
+from training.runfolder import read_metrics
+
+RECIPES = CASES_FOLDER.parent / "recipes"
 
 RECIPE = FinetuneRecipe(name="tiny", network="smit_test", steps=4, batch=1, checkpoint_steps=2)
 
@@ -29,27 +44,81 @@ def test_steps_reduce_the_loss(slices: list[LabelledSlice]) -> None:
     assert losses[-1] < losses[0]
 
 
-def test_resumed_run_ends_bit_for_bit_where_an_unbroken_one_ends(
+def test_run_that_was_stopped_at_any_step_ends_where_an_unbroken_one_ends(
     slices: list[LabelledSlice], tmp_path: Path
 ) -> None:
     unbroken = checkpoint.load(finetune(RECIPE, slices, tmp_path / "a", resume=False))
-    # Half of the steps of the same schedule, then a new process would go on.
-    half = tmp_path / "b"
-    generator = np.random.default_rng(0)
+    # Three of four steps of the same schedule, then a new process would go on.
     run = start(RECIPE)
-    while run.step < 2:
-        batch = [
-            sample(slices[i], RECIPE.preprocess, RECIPE.augmentation, run.generator)
-            for i in draw_order(slices, RECIPE.batch, run.generator)
-        ]
-        train_step(run, RECIPE, batch)
-    checkpoint.save(half / "checkpoint.pt", run.state(), run.generator)
+    while run.step < 3:
+        train_step(run, RECIPE, [draw_sample(RECIPE, slices, chances(slices), run.step, 0)])
+    checkpoint.save(tmp_path / "b" / "checkpoint.pt", run.state())
     torch.manual_seed(99)
-    generator.random()
-    resumed = checkpoint.load(finetune(RECIPE, slices, half, resume=True))
+    resumed = checkpoint.load(finetune(RECIPE, slices, tmp_path / "b", resume=True))
     assert resumed["step"] == unbroken["step"] == 4
     for key, value in unbroken["average"].items():
         assert torch.equal(resumed["average"][key], value), key
+
+
+def test_checkpoint_of_an_earlier_version_goes_on(
+    slices: list[LabelledSlice], tmp_path: Path
+) -> None:
+    run = start(RECIPE)
+    known = ("step", "network", "average", "optimizer")
+    old = {k: v for k, v in run.state().items() if k in known} | {"step": 3}
+    checkpoint.save(tmp_path / "checkpoint.pt", old, np.random.default_rng(0))
+    assert checkpoint.load(finetune(RECIPE, slices, tmp_path, resume=True))["step"] == 4
+
+
+def test_validation_keeps_the_best_weights_and_ends_a_run_that_gets_no_better(
+    slices: list[LabelledSlice], tmp_path: Path
+) -> None:
+    recipe = replace(
+        RECIPE, steps=9, learning_rate=0.0, validation=("second",), validation_steps=1, patience=2
+    )
+    state = checkpoint.load(finetune(recipe, slices, tmp_path, resume=False))
+    assert state["step"] == 3
+    assert state["best_score"][0] == 1
+    assert state["best"].keys() == state["average"].keys()
+    rows = read_metrics(tmp_path)
+    assert [row["step"] for row in rows if "validation_error" in row] == [1, 2, 3]
+
+
+def test_run_folder_says_how_the_run_was_made_and_how_it_went(
+    slices: list[LabelledSlice], tmp_path: Path
+) -> None:
+    finetune(replace(RECIPE, picture_steps=4), slices, tmp_path, resume=False)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["recipe"]["steps"] == 4
+    assert facts["seed"] == 1
+    assert facts["code"]["torch"] == torch.__version__
+    assert facts["data"] == fingerprint(slices)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4]
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+    assert (tmp_path / "pictures" / "prediction_0000004.png").exists()
+
+
+def test_fingerprint_changes_with_a_label(slices: list[LabelledSlice]) -> None:
+    labels = slices[0].labels.copy()
+    labels[3, 3] ^= 1
+    assert fingerprint([replace(slices[0], labels=labels), *slices[1:]]) != fingerprint(slices)
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch(slices: list[LabelledSlice]) -> None:
+    large = replace(RECIPE, batch=2, arguments={"drop_path": 0.0})
+    small = replace(large, batch=1, accumulate=2)
+    batch = [sample(slices[0], RECIPE.preprocess)] * 2
+    first, second = start(large), start(small)
+    losses = train_step(first, large, batch), train_step(second, small, batch)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_paper_recipe_is_the_paper() -> None:
+    recipe = finetune_in_steps(read_finetune_recipe(RECIPES / "paper.toml"), 47)
+    assert recipe.steps == 200 * 47 / (recipe.batch * recipe.accumulate)
+    assert recipe.learning_rate == 1e-4
+    assert (recipe.preprocess.window.lower_hu, recipe.preprocess.window.upper_hu) == (-175, 250)
 
 
 def test_held_out_patients_are_not_seen(slices: list[LabelledSlice], tmp_path: Path) -> None:
