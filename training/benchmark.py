@@ -84,7 +84,7 @@ class _MonaiPipeline:
         fixed = t.Compose(
             [
                 t.EnsureChannelFirstd(keys, channel_dim="no_channel"),
-                t.Orientationd(keys, axcodes="RAS"),
+                t.Orientationd(keys, axcodes="RAS", labels=None),
                 t.Spacingd(keys, pixdim=(*spec.spacing_mm, 5.0), mode=("bilinear", "nearest")),
                 t.SqueezeDimd(keys, dim=-1),
             ]

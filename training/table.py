@@ -126,10 +126,10 @@ def measure_table(
 def table_lines(rows: Sequence[FoldRow]) -> list[str]:
     """Return the table in Markdown, the mean over folds last."""
     lines = ["| fold | patients | Dice | average area difference |", "| --- | --- | --- | --- |"]
-    for row in rows:
-        lines.append(
-            f"| {row.fold} | {row.patients} | {row.dice:.3f} | {row.area_difference_percent:.2f} % |"
-        )
+    lines += [
+        f"| {row.fold} | {row.patients} | {row.dice:.3f} | {row.area_difference_percent:.2f} % |"
+        for row in rows
+    ]
     dice, difference = (
         np.array([getattr(row, name) for row in rows])
         for name in ("dice", "area_difference_percent")

@@ -46,7 +46,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path, repository: Path) 
     assert len(alone) == len(together) == 2
     for name in ("image", "patch", "global"):
         first, second = ([row[name] for row in rows] for rows in (alone, together))
-        assert np.allclose(first, second, rtol=2e-4), name
+        assert np.allclose(first, second, rtol=1e-3), name
 
 
 def test_batch_that_cannot_be_dealt_out_is_refused() -> None:

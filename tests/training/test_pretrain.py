@@ -209,7 +209,6 @@ def test_volume_views_show_the_body_upright_at_their_spacing() -> None:
     if len(bone):
         assert np.ptp(bone[:, 0]) * 2 <= 52
         assert np.ptp(bone[:, 1]) * 2 <= 38
-    assert np.ptp(drawn[0, 0], axis=2).mean() < 0.2
 
 
 def test_cells_become_pixels_as_pixel_shuffle_has_it() -> None:

@@ -58,7 +58,16 @@ def _layouts(network: SmitNetwork) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("layout", list(_layouts(SmitNetwork(CONFIG))))
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "flat encoder of 2022",
+        "state_dict of the 2022 script",
+        "student of iBOT",
+        "student under transformer",
+        "whole segmenter",
+    ],
+)
 def test_every_published_layout_fills_the_whole_encoder(
     network: SmitNetwork, tmp_path: Path, layout: str
 ) -> None:
@@ -122,7 +131,7 @@ def test_flattened_encoder_does_to_a_slice_what_the_encoder_does_to_equal_slices
     image = torch.rand(1, 1, 64, 32)
     with torch.no_grad():
         in_slice = slice_encoder(image)
-        in_volume = volume_encoder(image[..., None].expand(-1, -1, -1, -1, 32).contiguous())
+        in_volume = volume_encoder(image[..., None].expand(-1, -1, -1, -1, 64).contiguous())
     for plane, volume in zip(
         [*in_slice[0], in_slice[1]], [*in_volume[0], in_volume[1]], strict=True
     ):
