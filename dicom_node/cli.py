@@ -263,6 +263,34 @@ def migrate(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
+def pull(
+    out: Annotated[Path, typer.Option(help="Folder; one folder in it for each series.")],
+    source: Annotated[str, typer.Option(help="HOST:PORT of the archive, or a DICOMweb URL.")],
+    called: Annotated[str, typer.Option(help="AE title of the archive.")] = "ARCHIVE",
+    calling: Annotated[
+        str, typer.Option(help="Our AE title; TITLE:PORT fetches by C-MOVE to us, not by C-GET.")
+    ] = "PSOAS_PULL",
+    study: Annotated[
+        list[str] | None, typer.Option(help="Study Instance UID; may be repeated.")
+    ] = None,
+    dates: Annotated[str, typer.Option(help="Study dates, such as 20240101-20240331.")] = "",
+) -> None:
+    """Fetch CT series with their SEG and RTSTRUCT from an archive, for training.
+
+    Example: psoas pull --source 127.0.0.1:4242 --called ORTHANC --study 1.2.3 --out pulled
+    """
+    from dicom_node.pulling import Wanted, pull_from, pull_with_progress
+
+    if not study and not dates:
+        raise typer.BadParameter("name a --study or --dates")
+    try:
+        fetched = pull_from(source, (called, calling), Wanted(tuple(study or ()), dates), out)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    typer.echo(f"{len(pull_with_progress(fetched))} series fetched into {out}")
+
+
+@app.command()
 def send(
     folder: Annotated[Path, typer.Argument(exists=True, help="Searched through all levels.")],
     to: Annotated[str, typer.Option(help="HOST:PORT of the peer.")],

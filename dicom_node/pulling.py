@@ -1,0 +1,306 @@
+"""Fetch series with their drawings from an archive into folders, for training.
+
+References
+----------
+DICOM PS3.4 Annex C (Query/Retrieve: C-FIND, C-GET, C-MOVE); PS3.18 10 (QIDO-RS, WADO-RS).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    RTStructureSetStorage,
+    SegmentationStorage,
+)
+from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+
+from dicom_node.contexts import TRANSFER_SYNTAXES
+from dicom_node.errors import PeerError
+from dicom_node.folder_sending import parse_peer
+from dicom_node.sender import Peer
+
+MODALITIES: Final = ("CT", "SEG", "RTSTRUCT")
+"""What training reads: images and the objects that hold drawings."""
+
+_CLASSES: Final = (
+    CTImageStorage, EnhancedCTImageStorage, SegmentationStorage, RTStructureSetStorage,
+)  # fmt: skip
+# PS3.4 C.6.2.1; made at run time in pynetdicom, so a type checker does not know the names there.
+_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
+_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+_PENDING: Final = frozenset({0xFF00, 0xFF01})
+_SUCCESS: Final = 0x0000
+_DAMAGED: Final = 0xC000
+_TIMEOUT_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSeries:
+    """One series in an archive, by its UIDs."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to fetch.
+
+    Parameters
+    ----------
+    studies : tuple of str
+        Study Instance UIDs; empty takes the days.
+    dates : str
+        Study Date as DICOM matches it, such as ``20240101-20240331``; used without studies.
+    modalities : tuple of str
+    """
+
+    studies: tuple[str, ...] = ()
+    dates: str = ""
+    modalities: tuple[str, ...] = MODALITIES
+
+
+def pull_from(
+    source: str, titles: tuple[str, str], wanted: Wanted, folder: Path
+) -> Iterator[RemoteSeries]:
+    """Fetch in the way that the addresses ask for.
+
+    Parameters
+    ----------
+    source : str
+        ``HOST:PORT``, or the root of a DICOMweb service.
+    titles : tuple[str, str]
+        AE titles of the archive and of ours; ``TITLE:PORT`` for ours asks for C-MOVE.
+    wanted : Wanted
+    folder : Path
+
+    Raises
+    ------
+    ValueError
+        An address is malformed, with the sentence for the user.
+    """
+    if source.startswith(("http://", "https://")):
+        return pull_by_web(source, wanted, folder)
+    called, calling = titles
+    title, _, port = calling.partition(":")
+    peer = parse_peer(source, called)
+    if port:
+        ours = parse_peer(f"localhost:{port}", title)
+        return pull_by_move(peer, ours.ae_title, ours.port, wanted, folder)
+    return pull_by_get(peer, title, wanted, folder)
+
+
+def pull_by_get(
+    peer: Peer, calling_ae_title: str, wanted: Wanted, folder: Path
+) -> Iterator[RemoteSeries]:
+    """Fetch by C-GET, over the association that we open; yields each series when it is there.
+
+    Parameters
+    ----------
+    peer : Peer
+    calling_ae_title : str
+    wanted : Wanted
+    folder : Path
+        Objects are written as ``SERIES_UID/SOP_UID.dcm``.
+
+    Raises
+    ------
+    PeerError
+        There is no association, or the peer breaks it off or fails.
+    """
+    entity = _entity(calling_ae_title, _GET)
+    roles = []
+    for sop_class in _CLASSES:
+        entity.add_requested_context(sop_class, [one.uid for one in TRANSFER_SYNTAXES])
+        roles.append(build_role(sop_class, scp_role=True))
+    handlers = [(evt.EVT_C_STORE, _keep, [folder])]
+    with _associated(entity, peer, ext_neg=roles, evt_handlers=handlers) as association:
+        for series in _find(association, peer, wanted):
+            responses = association.send_c_get(_identifier(series), _GET)
+            _finish(responses, peer)
+            yield series
+
+
+def pull_by_move(
+    peer: Peer, calling_ae_title: str, port: int, wanted: Wanted, folder: Path
+) -> Iterator[RemoteSeries]:
+    """Fetch by C-MOVE to ourselves; the archive must know our AE title with this port.
+
+    Parameters are those of ``pull_by_get``, and ``port`` is where we listen meanwhile.
+    """
+    receiver = AE(calling_ae_title)
+    for sop_class in _CLASSES:
+        receiver.add_supported_context(sop_class, [one.uid for one in TRANSFER_SYNTAXES])
+    handlers: list[Any] = [(evt.EVT_C_STORE, _keep, [folder])]
+    receiver.start_server(("", port), block=False, evt_handlers=handlers)
+    entity = _entity(calling_ae_title, _MOVE)
+    try:
+        with _associated(entity, peer) as association:
+            for series in _find(association, peer, wanted):
+                responses = association.send_c_move(
+                    _identifier(series),
+                    calling_ae_title,
+                    _MOVE,
+                )
+                _finish(responses, peer)
+                yield series
+    finally:
+        receiver.shutdown()
+
+
+def pull_by_web(url: str, wanted: Wanted, folder: Path) -> Iterator[RemoteSeries]:
+    """Fetch by QIDO-RS and WADO-RS.
+
+    Parameters
+    ----------
+    url : str
+        Root of the service, such as ``http://archive:8042/dicom-web``.
+    wanted : Wanted
+    folder : Path
+
+    Raises
+    ------
+    PeerError
+        The service cannot be reached or answers with an error.
+    """
+    from dicomweb_client.api import DICOMwebClient
+    from requests import RequestException
+
+    client = DICOMwebClient(url)
+    try:
+        for series in _find_on_web(client, wanted):
+            objects = client.retrieve_series(series.study_instance_uid, series.series_instance_uid)
+            for dataset in objects:
+                _write(dataset, folder)
+            yield series
+    except RequestException as error:
+        raise PeerError(f"the archive at {url} does not answer ({type(error).__name__})") from error
+
+
+def _find_on_web(client: Any, wanted: Wanted) -> Iterator[RemoteSeries]:  # noqa: ANN401 - imported late
+    filters: list[dict[str, str]] = [{"StudyInstanceUID": uid} for uid in wanted.studies]
+    for one in filters or [{"StudyDate": wanted.dates}]:
+        for modality in wanted.modalities:
+            for found in client.search_for_series(
+                search_filters={**one, "Modality": modality}, get_remaining=True
+            ):
+                header = Dataset.from_json(found)
+                yield RemoteSeries(header.StudyInstanceUID, header.SeriesInstanceUID, modality)
+
+
+def _entity(calling_ae_title: str, model: str) -> AE:
+    entity = AE(calling_ae_title)
+    entity.add_requested_context(_FIND)
+    entity.add_requested_context(model)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_S
+    return entity
+
+
+@contextmanager
+def _associated(entity: AE, peer: Peer, **negotiation: Any) -> Iterator[Association]:  # noqa: ANN401
+    association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title, **negotiation)
+    if not association.is_established:
+        raise PeerError(f"{peer.label} gives no association")
+    try:
+        yield association
+    finally:
+        association.release()
+
+
+def _find(association: Association, peer: Peer, wanted: Wanted) -> list[RemoteSeries]:
+    """List the series, study by study: a query on the level of series needs its study."""
+    studies = wanted.studies or tuple(_find_studies(association, peer, wanted.dates))
+    found = []
+    for study in studies:
+        query = Dataset()
+        query.QueryRetrieveLevel = "SERIES"
+        query.StudyInstanceUID = study
+        query.SeriesInstanceUID = query.Modality = ""
+        found += [
+            RemoteSeries(study, str(answer.SeriesInstanceUID), str(answer.Modality))
+            for answer in _answers(association, peer, query)
+            if str(answer.get("Modality")) in wanted.modalities
+        ]
+    return found
+
+
+def _find_studies(association: Association, peer: Peer, dates: str) -> Iterator[str]:
+    query = Dataset()
+    query.QueryRetrieveLevel = "STUDY"
+    query.StudyDate = dates
+    query.StudyInstanceUID = ""
+    for answer in _answers(association, peer, query):
+        yield str(answer.StudyInstanceUID)
+
+
+def _answers(association: Association, peer: Peer, query: Dataset) -> Iterator[Dataset]:
+    model = _FIND
+    for status, answer in association.send_c_find(query, model):
+        code = status.get("Status")
+        if code in _PENDING and answer is not None:
+            yield answer
+        elif code != _SUCCESS:
+            raise PeerError(f"{peer.label} does not answer the query: {_status(status)}")
+
+
+def _identifier(series: RemoteSeries) -> Dataset:
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = "SERIES"
+    identifier.StudyInstanceUID = series.study_instance_uid
+    identifier.SeriesInstanceUID = series.series_instance_uid
+    return identifier
+
+
+def _finish(responses: Iterator[tuple[Dataset, Dataset | None]], peer: Peer) -> None:
+    """Wait for the last response of a retrieval."""
+    for status, _ in responses:
+        if status.get("Status") not in {*_PENDING, _SUCCESS}:
+            raise PeerError(f"{peer.label} does not hand a series out: {_status(status)}")
+
+
+def _status(status: Dataset) -> str:
+    return f"status {status.Status:04x}" if "Status" in status else "no answer"
+
+
+def _keep(event: Event, folder: Path) -> int:
+    """Answer one C-STORE; success once the file is there (PS3.4 B.2.3)."""
+    try:
+        dataset = event.dataset
+        dataset.file_meta = event.file_meta
+        _write(dataset, folder)
+    except (OSError, ValueError, AttributeError):
+        return _DAMAGED
+    return _SUCCESS
+
+
+def _write(dataset: Dataset, folder: Path) -> None:
+    # UIDs alone name files; what is no UID could lead out of the folder.
+    names = [str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID)]
+    if not all(name.replace(".", "").isdecimal() for name in names):
+        raise ValueError("a UID holds other characters than digits and dots")
+    path = folder / names[0] / f"{names[1]}.dcm"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    dataset.save_as(partial, enforce_file_format=True)
+    partial.rename(path)
+
+
+def pull_with_progress(series: Iterator[RemoteSeries]) -> Sequence[RemoteSeries]:
+    """Fetch all series and say each on standard error as it arrives."""
+    import typer
+
+    fetched = []
+    for one in series:
+        fetched.append(one)
+        typer.echo(f"{len(fetched)}: {one.modality} {one.series_instance_uid}", err=True)
+    return fetched
