@@ -272,6 +272,23 @@ class BrokerSettings(_Section):
     """Redis URL; absent: the listener starts an embedded server in `storage.folder`."""
 
 
+class OidcSettings(_Section):
+    """Log in at the hospital's identity provider (OpenID Connect)."""
+
+    issuer: Annotated[str, Field(pattern=r"^https?://")]
+    """URL of the provider, without `/.well-known/openid-configuration`."""
+    client_id: str
+    """Name of this console at the provider."""
+    client_secret_file: Path | None = None
+    """File with the secret of this console; a public client with PKCE when absent."""
+    role_claim: str = "groups"
+    """Claim of the ID token with the groups of a person."""
+    operators: tuple[str, ...] = ()
+    """Groups whose people may act."""
+    viewers: tuple[str, ...] = ()
+    """Groups whose people may look."""
+
+
 class ConsoleSettings(_Section):
     """The web page for administrators."""
 
@@ -289,6 +306,8 @@ class ConsoleSettings(_Section):
     """Whoever does nothing for so long is logged out."""
     session_longest_s: Seconds = 36000.0
     """Everybody logs in again after so long."""
+    oidc: OidcSettings | None = None
+    """Log in at an identity provider too; with names and passwords alone when absent."""
 
     @property
     def reached_at(self) -> str:

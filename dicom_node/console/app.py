@@ -82,6 +82,7 @@ def _routes(desk: Desk, renderer: Renderer) -> list[BaseRoute]:
     act = "/series/{uid}/{action:str}"
     return [
         Mount("/static", _Static(directory=_STATIC)),
+        *_oidc_routes(desk),
         Route("/health", _health),
         Route("/login", login.show),
         Route("/login", login.log_in, methods=["POST"]),
@@ -97,6 +98,16 @@ def _routes(desk: Desk, renderer: Renderer) -> list[BaseRoute]:
         Route(act, page(actions.confirm, operator)),
         Route(act, deed(actions.act, operator), methods=["POST"]),
     ]
+
+
+def _oidc_routes(desk: Desk) -> list[BaseRoute]:
+    settings = desk.settings.console.oidc
+    if settings is None:
+        return []
+    from dicom_node.console.oidc import CALLBACK, OidcLogin
+
+    login = OidcLogin(desk, settings)
+    return [Route("/oidc/login", login.log_in), Route(CALLBACK, login.come_back)]
 
 
 def _answer_faults(app: Starlette, renderer: Renderer) -> None:

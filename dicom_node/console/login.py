@@ -77,7 +77,7 @@ class Login:
             "csrf": token,
             "following": local_path(following),
             "complaint": complaint,
-            "oidc": False,
+            "oidc": self._desk.settings.console.oidc is not None,
             "has_users": bool(self._desk.users.users()),
         }
         return self._renderer.open_page("login.html", values, status)
