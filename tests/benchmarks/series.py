@@ -18,13 +18,13 @@ def write_series(folder: Path, slices: int, seed: int = 1) -> list[Path]:
     generator = np.random.default_rng(seed)
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
     body = _torso()
+    noisy = (body + generator.normal(0, 12, body.shape) + 1024).clip(0, 4095).astype("<i2")
     paths = []
     for number in range(slices):
         dataset = _header(number)
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
         dataset.FrameOfReferenceUID, dataset.PatientID = frame, f"BENCH{seed}"
-        noise = generator.normal(0, 12, body.shape)
-        dataset.PixelData = (body + noise + 1024).clip(0, 4095).astype("<i2").tobytes()
+        dataset.PixelData = np.roll(noisy, number).tobytes()
         paths.append(folder / f"{number:05}.dcm")
         dataset.save_as(paths[-1], enforce_file_format=True)
     return paths

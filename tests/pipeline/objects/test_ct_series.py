@@ -13,6 +13,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -97,6 +98,26 @@ def test_bits_above_the_stored_ones_are_ignored() -> None:
         pixels = np.frombuffer(dataset.PixelData, "<u2") | 0xA000
         dataset.PixelData = pixels.astype("<u2").tobytes()
     assert np.array_equal(read_volume(datasets).hu, SMALL.hu)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("bits_above", [0, 0xA000])
+def test_pixels_left_in_their_files_are_read_alike(
+    syntax: str, signed: bool, bits_above: int, tmp_path: Path
+) -> None:
+    # Large enough for the pixels to stay in the file until they are asked for.
+    phantom = TorsoPhantom((10, 128, 128), 3.0, noise_hu=20.0)
+    storage = PixelStorage(bits_stored=13, signed=signed, transfer_syntax_uid=syntax)
+    datasets = phantom.datasets(storage)
+    for number, dataset in enumerate(datasets):
+        pixels = np.frombuffer(dataset.PixelData, "<u2") ^ bits_above
+        dataset.PixelData = pixels.astype("<u2").tobytes()
+        dataset.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+    (from_files,) = read_files(tmp_path).values()
+    assert all(dict(dataset.items())[0x7FE00010].value is None for dataset in from_files)
+    assert same(read_volume(from_files), read_volume(datasets))
+    assert np.array_equal(read_volume(from_files).hu, phantom.hu)
 
 
 @pytest.mark.parametrize("padding", [-2000, -32768, 4000])
