@@ -50,6 +50,7 @@ from dicom_node.spool import Spool, instance_path
 logger = structlog.get_logger(__name__)
 
 SUCCESS: Final = 0x0000
+_MIB: Final = 2**20
 
 Clock = Callable[[], datetime]
 """Returns the time, in UTC."""
@@ -91,8 +92,9 @@ class Receiver:
         transport = association.dul.socket
         if transport is None or transport.socket is None:
             return
-        prepare_connection(transport.socket, self._settings.listener.network_timeout_s)
-        watch_for_requests(association, self.on_request)
+        listener = self._settings.listener
+        prepare_connection(transport.socket, listener.network_timeout_s)
+        watch_for_requests(association, self.on_request, listener.largest_instance_mib * _MIB)
 
     def on_c_store(self, event: Event) -> int:
         """Answer a C-STORE request that pynetdicom read, with a status of PS3.4 B.2.3."""

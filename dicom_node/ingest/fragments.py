@@ -30,7 +30,7 @@ class MisplacedPduError(Exception):
 
 
 class BrokenPduError(Exception):
-    """The PDU breaks PS3.8: lengths that do not fit, or a fragment of another message."""
+    """Lengths that do not fit or are too large, or a fragment of another message."""
 
 
 class FragmentReader:
@@ -40,10 +40,13 @@ class FragmentReader:
     ----------
     connection : socket.socket
         Blocking, with a receive timeout of the system.
+    largest_bytes : int
+        Longer data sets are not received to their end.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, largest_bytes: int) -> None:
         self._connection = connection
+        self._largest_bytes = largest_bytes
         self._heads = memoryview(bytearray(_HEADS))
         self._ahead = 0
 
@@ -95,6 +98,8 @@ class FragmentReader:
             start += self._counted(self._connection.recv_into(self._heads[start:end]))
 
     def _receive(self, length: int, target: IncomingDataSet, *, run_ahead: bool) -> None:
+        if target.size_bytes + length > self._largest_bytes:
+            raise BrokenPduError("the data set is longer than listener.largest_instance_mib")
         while length:
             room = target.room()[:length]
             if run_ahead and len(room) == length:

@@ -47,11 +47,14 @@ class StoreProvider(DULServiceProvider):
     ----------
     association : Association
     take : Take
+    largest_bytes : int
+        Of a data set.
     """
 
-    def __init__(self, association: Association, take: Take) -> None:
+    def __init__(self, association: Association, take: Take, largest_bytes: int) -> None:
         super().__init__(association)
         self._take = take
+        self._largest_bytes = largest_bytes
         self._requests: RequestReader | None = None
         self._memory = memoryview(b"")
 
@@ -88,7 +91,7 @@ class StoreProvider(DULServiceProvider):
     def _serve(
         self, request: StoreRequest | None, requests: RequestReader, connection: socket.socket
     ) -> None:
-        fragments = FragmentReader(connection)
+        fragments = FragmentReader(connection, self._largest_bytes)
         if not self._memory:
             self._memory = memoryview(bytearray(MEMORY_BYTES))
         # The association's own thread would look at its queues a thousand times a second.
@@ -133,16 +136,18 @@ class StoreProvider(DULServiceProvider):
 _ENDINGS: Final = frozenset({5, 7})  # A-RELEASE-RQ, A-ABORT
 
 
-def watch_for_requests(association: Association, take: Take) -> None:
+def watch_for_requests(association: Association, take: Take, largest_bytes: int) -> None:
     """Give an association that nobody has started yet the fast path.
 
     Parameters
     ----------
     association : Association
     take : Take
+    largest_bytes : int
+        Of a data set; a longer one ends the association.
     """
     plain = association.dul
-    provider = StoreProvider(association, take)
+    provider = StoreProvider(association, take, largest_bytes)
     provider.socket = plain.socket
     provider.event_queue = plain.event_queue
     association.dul = provider

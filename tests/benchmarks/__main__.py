@@ -57,8 +57,10 @@ def ingest(extent: Extent, folder: Path) -> Iterator[str]:
     results: dict[Trial, list[Cost]] = {trial: [] for trial in trials}
     for number in range(extent.rounds):
         for trial in trials:
-            results[trial].append(run_trial(trial, images))
-            print(f"# round {number + 1}: {trial}", file=sys.stderr)  # noqa: T201
+            cost = run_trial(trial, images)
+            results[trial].append(cost)
+            rate = size_bytes / 1e6 / cost.wall_s
+            print(f"# round {number + 1}: {trial}: {rate:.0f} MB/s", file=sys.stderr)  # noqa: T201
     yield from table(results, size_bytes, len(images))
 
 

@@ -219,6 +219,17 @@ def test_a_peer_that_falls_silent_within_an_image_loses_the_association(tmp_path
         assert half_received(node) == []
 
 
+def test_a_data_set_longer_than_allowed_ends_the_association(tmp_path: Path) -> None:
+    listener = {"largest_instance_mib": 1}
+    with listening_node(node_settings(tmp_path, listener=listener)) as node:
+        for pixel_bytes, kind in ((2**19, P_DATA), (2**20, ABORT)):
+            with RawPeer(node.port) as peer:
+                peer.send(whole_store(*new_image(pixel_bytes)))
+                assert peer.receive()[0] == kind
+        assert len(node.ledger.instances("1.2.3")) == 1
+        assert half_received(node) == []
+
+
 def test_a_command_for_another_class_than_its_context_is_refused_as_before(node: Node) -> None:
     content, uid = new_image()
     command = store_command(uid, sop_class_uid="1.2.840.10008.5.1.4.1.1.4")
