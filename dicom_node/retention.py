@@ -9,7 +9,7 @@ import structlog
 from dicom_node.config import RetentionSettings
 from dicom_node.outbox import Outbox
 from dicom_node.records import SeriesRecord, SeriesState
-from dicom_node.spool_release import discard_instance, discard_results
+from dicom_node.spool_release import FRESH_S, discard_instance, discard_results
 
 logger = structlog.get_logger(__name__)
 
@@ -47,7 +47,8 @@ class Releaser:
         }
         retention, committing = self.outbox.ledger.retention, self.outbox.committing
         for state, age_days in days.items():
-            before = now - timedelta(days=age_days)
+            # What is let go of must be deletable: the ledger does not come back to it.
+            before = now - max(timedelta(days=age_days), timedelta(seconds=2 * FRESH_S))
             for record in retention.releasable(state, before, committing, _AT_ONCE):
                 self._release(record, now)
         old = now - timedelta(days=self.settings.records_days)

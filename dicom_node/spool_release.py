@@ -13,8 +13,8 @@ from dicom_node.part_file import flush_folder
 from dicom_node.spool import Spool, revision_folder
 
 _GONE: Final = ".gone"
-_FRESH_S: Final = 600
-"""A file that was wanted so recently may not have come to the ledger yet."""
+FRESH_S: Final = 120.0
+"""A file that was wanted so recently may not have come to the ledger yet, and is not deleted."""
 
 
 def discard_instance(spool: Spool, path: Path, is_known: Callable[[Path], bool]) -> bool:
@@ -69,7 +69,7 @@ def discard_results(spool: Spool, series_instance_uid: str, revision: int) -> No
 
 
 def _is_fresh(mtime_ns: int) -> bool:
-    return abs(time.time_ns() - mtime_ns) < _FRESH_S * 10**9
+    return abs(time.time_ns() - mtime_ns) < FRESH_S * 1e9
 
 
 def _put_back(aside: Path, file: Path) -> None:

@@ -1,6 +1,6 @@
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -142,6 +142,15 @@ def test_an_image_that_comes_again_while_it_is_deleted_is_kept(bench: Bench, mom
     (kept,) = bench.ledger.instances(UID)
     assert bench.spool.path(kept.path).read_bytes().endswith(b"pixels")
     assert list(bench.spool.path(Path()).rglob("*.gone")) == []
+
+
+def test_images_that_just_came_in_are_not_let_go_whatever_the_settings_say(bench: Bench) -> None:
+    bench.deliver()
+    hasty = RetentionSettings(images_days=0, skipped_days=0, records_days=0)
+    bench.releaser = replace(bench.releaser, settings=hasty)
+    assert len(bench.after_days(0)) == 1
+    assert len(bench.ledger.instances(UID)) == 1
+    assert bench.after_days(1) == []
 
 
 def test_records_go_last_and_leave_nothing(bench: Bench) -> None:
