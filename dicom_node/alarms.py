@@ -179,8 +179,11 @@ def quarantined(count: int) -> Iterator[Condition]:
 
 def certificate_files(settings: NodeSettings) -> tuple[Path, ...]:
     """Certificates that the settings name."""
-    own = settings.console.tls_certificate
-    return () if own is None else (own,)
+    of_console = settings.console.tls_certificate
+    named = [] if of_console is None else [of_console]
+    if settings.tls is not None:
+        named += [settings.tls.certificate, settings.tls.authorities]
+    return tuple(dict.fromkeys(named))
 
 
 def certificate_expiry(path: Path) -> datetime | None:

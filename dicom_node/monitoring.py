@@ -56,6 +56,8 @@ def _readiness(settings: NodeSettings, ledger: Ledger) -> dict[str, Check]:
 def _listens(settings: NodeSettings) -> Check:
     """Return the check that peers can connect."""
     host, port = settings.listener.host, settings.listener.port
+    if settings.tls is not None and settings.tls.only:
+        port = settings.tls.port
     reached = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
 
     def check() -> str:

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 import structlog
 import uvicorn
 
+from dicom_node.audit import record_user_action
+from dicom_node.audit_events import User, UserAction
 from dicom_node.config import NodeSettings
 from dicom_node.console.app import build_app
-from dicom_node.console.desk import Desk, Person
+from dicom_node.console.desk import Audit, Desk, Person
 from dicom_node.console.sessions import Sessions
 from dicom_node.console.throttle import Throttle
 from dicom_node.console.users import UserFile
@@ -58,7 +60,7 @@ def make_desk(settings: NodeSettings, ledger: Ledger) -> Desk:
         sessions=Sessions(utc_now, here.session_idle_s, here.session_longest_s),
         by_name=Throttle(utc_now, _FAILURES_OF_A_NAME, _WINDOW_S),
         by_address=Throttle(utc_now, _FAILURES_OF_AN_ADDRESS, _WINDOW_S),
-        audit=log_deed,
+        audit=audit_of(settings),
         clock=utc_now,
     )
 
@@ -68,21 +70,24 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def log_deed(
-    person: Person,
-    deed: str,
-    studies: tuple[str, ...] = (),
-    *,
-    succeeded: bool = True,
-    description: str = "",
-) -> None:
-    """Write a deed to the log of the process."""
-    logger.info(
-        "console",
-        deed=deed,
-        account=person.account,
-        address=person.address,
-        studies=studies,
-        succeeded=succeeded,
-        description=description,
-    )
+def audit_of(settings: NodeSettings) -> Audit:
+    """Return the way into the audit trail of a node; it raises ``AuditError`` when that is shut."""
+
+    def audit(
+        person: Person,
+        deed: str,
+        studies: tuple[str, ...] = (),
+        *,
+        succeeded: bool = True,
+        description: str = "",
+    ) -> None:
+        record_user_action(
+            settings,
+            User(person.account, address=person.address),
+            UserAction[deed.upper()],
+            studies,
+            succeeded=succeeded,
+            description=description,
+        )
+
+    return audit

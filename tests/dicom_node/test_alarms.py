@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from dicom_node.alarm_channels import News, channels
 from dicom_node.alarms import (
+    certificate_files,
     expiring_certificates,
     full_disk,
     quarantined,
@@ -111,6 +112,21 @@ def test_a_certificate_is_named_before_it_expires(tmp_path: Path, days: int, wor
 def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (found,) = expiring_certificates([tmp_path / "none.pem"], AlarmSettings(), START)
     assert "cannot be read" in found.message
+
+
+def test_every_certificate_of_the_settings_is_watched(tmp_path: Path) -> None:
+    named = {name: tmp_path / f"{name}.pem" for name in ("console", "own", "key", "authorities")}
+    settings = node_settings(
+        tmp_path,
+        console={"tls_certificate": named["console"], "tls_key": named["key"]},
+        tls={
+            "certificate": named["own"],
+            "private_key": named["key"],
+            "authorities": named["authorities"],
+        },
+    )
+    assert set(certificate_files(settings)) == set(named.values()) - {named["key"]}
+    assert certificate_files(node_settings(tmp_path)) == ()
 
 
 @dataclass

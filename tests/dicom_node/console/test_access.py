@@ -5,7 +5,10 @@ import re
 import pytest
 from starlette.routing import Route
 
+from dicom_node.audit import AuditTrail
 from dicom_node.console.app import build_app
+from dicom_node.console.desk import Person
+from dicom_node.console.server import audit_of
 from dicom_node.console.users import Role
 from dicom_node.records import SeriesState
 from tests.dicom_node.console.conftest import PASSWORD, UID, Visitor
@@ -169,3 +172,17 @@ def test_no_page_holds_what_the_policy_forbids(operator: Visitor) -> None:
 
 def test_a_form_that_is_too_long_is_not_read(operator: Visitor) -> None:
     assert operator.submit("/search", term="x" * 70_000) == 413
+
+
+def test_deeds_go_into_the_audit_trail_of_the_node(operator: Visitor) -> None:
+    settings = operator.desk.settings
+    audit = audit_of(settings)
+    person = Person("olga", "192.0.2.7")
+    for deed in ("logged_in", "logged_out", "viewed", "changed"):
+        audit(person, deed, ("1.2",), succeeded=deed != "changed", description=f"{deed} it")
+    messages = [path.read_text() for path in AuditTrail.of(settings).folder.glob("*.msg")]
+    assert len(messages) == 4
+    for message in messages:
+        assert 'UserID="olga"' in message
+        assert "192.0.2.7" in message
+    assert sum("changed it" in message for message in messages) == 1
