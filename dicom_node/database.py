@@ -9,6 +9,7 @@ from typing import Final, Self, TypeVar
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -19,6 +20,7 @@ from dicom_node.errors import LedgerError, SettingsError
 BUSY_TIMEOUT_MS: Final = 30_000
 _WRITES: Final = "ledger_writes"
 _FLUSHED: Final = "ledger_flushed"
+_MIGRATION_LOCK: Final = 0x50534F41  # "PSOA"; any number that others do not use
 
 Result = TypeVar("Result")
 
@@ -55,12 +57,22 @@ class Database:
         LedgerError
             When it cannot be opened or migrated.
         """
+        database = cls.connect(url)
+        database.write(migrate)
+        return database
+
+    @classmethod
+    def connect(cls, url: str) -> Self:
+        """Open a database with the tables that it has.
+
+        Raises
+        ------
+        SettingsError, LedgerError
+        """
         engine = _engine(url)
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
-        database = cls(engine)
-        database.write(_migrate)
-        return database
+        return cls(engine)
 
     def close(self) -> None:
         """Close every connection."""
@@ -147,9 +159,30 @@ def schema_version(url: str) -> str | None:
         engine.dispose()
 
 
+def migrate(connection: Connection, revision: str = "head", *, back: bool = False) -> None:
+    """Bring the tables to a revision, forward or back.
+
+    Raises
+    ------
+    LedgerError
+        There is no such revision, or it does not lie in that direction.
+    """
+    if connection.dialect.name == "postgresql":
+        # Listeners that start together migrate one after the other.
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+    config = Config()
+    config.set_main_option("script_location", "dicom_node:migrations")
+    config.attributes["connection"] = connection
+    try:
+        (command.downgrade if back else command.upgrade)(config, revision)
+    except CommandError as error:
+        raise LedgerError(f"the ledger cannot be migrated to {revision}: {error}") from None
+
+
 def _engine(url: str) -> Engine:
     try:
-        return create_engine(url)
+        # A server that was started again has closed the connections of before.
+        return create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise SettingsError(f"storage.ledger_url cannot be used: {error}") from None
 
@@ -193,10 +226,3 @@ def _create_private(file: Path) -> None:
         file.touch(mode=0o600)
     except OSError as error:
         raise LedgerError(f"the ledger {file} cannot be opened: {error.strerror}") from None
-
-
-def _migrate(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", "dicom_node:migrations")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")

@@ -54,6 +54,7 @@ DISPOSITIONS: Final[dict[type[Exception], Disposition]] = {
     node.AlarmChannelError: Disposition.RETRY,
     node.TlsError: Disposition.RETRY,
     node.AuditError: Disposition.RETRY,
+    node.RulesError: Disposition.FAIL,
     node.MissingExtraError: Disposition.FAIL,
 }
 """One row for each leaf of the two trees of errors."""

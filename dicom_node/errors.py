@@ -20,6 +20,7 @@
     ├── AlarmChannelError         ALARM_NOT_TOLD
     ├── TlsError                  TLS_UNUSABLE
     ├── AuditError                AUDIT_UNWRITTEN
+    ├── RulesError                RULES_INVALID
     └── MissingExtraError         EXTRA_MISSING
 
 Each leaf class has a stable ``code``. Messages quote UIDs, AE titles and numbers, never a
@@ -135,6 +136,12 @@ class AuditError(NodeError):
     """An audit message cannot be kept here or is not taken by its repository."""
 
     code = "AUDIT_UNWRITTEN"
+
+
+class RulesError(NodeError):
+    """A rule file is absent, malformed or names what the settings do not have."""
+
+    code = "RULES_INVALID"
 
 
 class MissingExtraError(NodeError):

@@ -11,7 +11,7 @@ from dicom_node.assembly import Assembly
 from dicom_node.errors import NodeError, WorkerLostError
 from dicom_node.outbox import Outbox
 from dicom_node.outcomes import Outcome
-from dicom_node.records import Reason, SeriesRecord, SeriesState
+from dicom_node.records import Reason, SeriesRecord, SeriesState, Switch
 from dicom_node.retention import Releaser
 from dicom_node.worklog import Work, WorkLog
 
@@ -40,6 +40,7 @@ class _Duty:
     name: str
     step: Callable[[datetime], None]
     period_s: float = 0.0
+    paused_by: Switch | None = None
     due_at: datetime | None = None
     failures: int = 0
     complaint: str = ""
@@ -103,12 +104,18 @@ class Steward:
         self._outcomes = _Sightings()
         self._beats = _Sightings()
         self._asked: dict[tuple[str, str], datetime] = {}
+        self._switches: frozenset[Switch] = frozenset()
         self._duties = (
+            _Duty("read switches", self._read_switches),
             _Duty("close series", assembly.close_due_series),
             _Duty("record outcomes", self._record_outcomes),
             _Duty("find lost work", self._find_lost_work),
-            _Duty("send series", assembly.send_complete_series),
-            _Duty("send deliveries", self._send_deliveries),
+            _Duty(
+                "send series",
+                assembly.send_complete_series,
+                paused_by=Switch.ANALYSIS_PAUSED,
+            ),
+            _Duty("send deliveries", self._send_deliveries, paused_by=Switch.DELIVERY_PAUSED),
             _Duty("settle deliveries", self._settle_deliveries, period_s=_SETTLE_PERIOD_S),
             *([_Duty("let go", releaser.release, _RELEASE_PERIOD_S)] if releaser else []),
         )
@@ -127,7 +134,15 @@ class Steward:
     def tick(self, now: datetime) -> None:
         """Do what is due; what fails is logged once and tried again after a pause."""
         for duty in self._duties:
-            duty.run(now)
+            if duty.paused_by not in self._switches:
+                duty.run(now)
+
+    def is_on(self, switch: Switch) -> bool:
+        """Say whether a switch was on at the last tick."""
+        return switch in self._switches
+
+    def _read_switches(self, _now: datetime) -> None:
+        self._switches = frozenset(self._ledger.switches())
 
     def _record_outcomes(self, now: datetime) -> None:
         """Record outcomes that lie in the spool without anybody having told the ledger."""

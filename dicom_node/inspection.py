@@ -23,6 +23,7 @@ from dicom_node.records import (
     SeriesEvent,
     SeriesRecord,
     SeriesState,
+    SwitchRecord,
 )
 from dicom_node.spool import Spool
 
@@ -31,10 +32,11 @@ _ALL_SERIES: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """How many series are in which state, with the latest ones."""
+    """How many series are in which state, with the latest ones and what the node was told."""
 
     counts: Mapping[SeriesState, int]
     series: tuple[SeriesRecord, ...]
+    switches: tuple[SwitchRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def open_ledger(settings: NodeSettings) -> Iterator[Ledger]:
 
 def overview(ledger: Ledger, states: Collection[SeriesState], limit: int) -> Overview:
     """Count all series, list the latest in any of ``states`` (in any state when empty)."""
-    return Overview(ledger.counts(), ledger.list_series(states, limit))
+    switches = tuple(ledger.switches().values())
+    return Overview(ledger.counts(), ledger.list_series(states, limit), switches)
 
 
 def account_of(uid: str, ledger: Ledger, settings: NodeSettings) -> Account:
@@ -114,10 +117,9 @@ def find_series(uid: str, ledger: Ledger) -> SeriesRecord:
     try:
         return ledger.series(uid)
     except UnknownSeriesError:
-        known = ledger.list_series(limit=_ALL_SERIES)
-    fitting = [record for record in known if record.series_instance_uid.endswith(uid)]
+        fitting = ledger.series_ending_in(uid)
     if len(fitting) != 1:
-        found = f"{len(fitting)} series end" if fitting else "no series is or ends"
+        found = "several series end" if fitting else "no series is or ends"
         raise UnknownSeriesError(f"{found} in {uid}; psoas status lists them")
     return fitting[0]
 

@@ -4,7 +4,18 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Self, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from dicom_node.config import CompletionSettings
 from dicom_node.database import BUSY_TIMEOUT_MS, Database
@@ -23,6 +34,8 @@ from dicom_node.ledger_findings import Findings
 from dicom_node.ledger_proofs import Proofs
 from dicom_node.ledger_quick import QuickWriter
 from dicom_node.ledger_retention import Retention
+from dicom_node.ledger_routes import set_route, take_next_best
+from dicom_node.ledger_search import series_ending_in
 from dicom_node.ledger_steps import Step, add_instance, locked_series, take_step
 from dicom_node.records import (
     Delivery,
@@ -35,16 +48,21 @@ from dicom_node.records import (
     SeriesRecord,
     SeriesState,
     StoredAs,
+    Switch,
+    SwitchRecord,
 )
+from dicom_node.routes import Route
 from dicom_node.schema import (
     DELIVERY,
     HISTORY,
     INSTANCE,
     SERIES,
+    SWITCH,
     to_delivery,
     to_history,
     to_instance,
     to_series,
+    to_switch,
 )
 
 _WORKING: Final = (SeriesState.QUEUED.value, SeriesState.ANALYZING.value)
@@ -240,10 +258,54 @@ class Ledger:
             query = query.where(SERIES.c.state.in_([state.value for state in states]))
         return self._rows(query, to_series)
 
+    def series_ending_in(self, ending: str) -> tuple[SeriesRecord, ...]:
+        """Up to two series whose UID ends so."""
+        return self._rows(series_ending_in(ending), to_series)
+
     def due_series(self, now: datetime) -> tuple[SeriesRecord, ...]:
         """Series whose quiet period is over."""
         return self._series_where(
             SERIES.c.state == SeriesState.RECEIVING.value, SERIES.c.due_at <= now
+        )
+
+    def study_series(self, study_instance_uid: str) -> tuple[SeriesRecord, ...]:
+        """Every series of a study, in the order of their last images."""
+        return self._series_where(SERIES.c.study_instance_uid == study_instance_uid)
+
+    def series_since(self, moment: datetime) -> tuple[SeriesRecord, ...]:
+        """Every series that received an image since then, in the order of their last images."""
+        return self._series_where(SERIES.c.last_received_at >= moment)
+
+    def set_route(
+        self,
+        series_instance_uid: str,
+        revision: int,
+        route: Route | None,
+        trail: Sequence[Reason],
+        at: datetime,
+    ) -> None:
+        """Write what the rules decided about a revision, and in its history how they came to it.
+
+        Parameters
+        ----------
+        series_instance_uid : str
+        revision : int
+        route : Route or None
+        trail : sequence of Reason
+            One for each rule that was tried.
+        at : datetime
+
+        Raises
+        ------
+        UnknownSeriesError, StaleRevisionError
+        """
+        place = series_instance_uid, revision
+        self._database.write(lambda connection: set_route(connection, place, route, trail, at))
+
+    def take_next_best(self, series_instance_uid: str, at: datetime) -> bool:
+        """Let the next candidate follow a chosen series; see ``ledger_routes.take_next_best``."""
+        return self._database.write(
+            lambda connection: take_next_best(connection, series_instance_uid, at)
         )
 
     def complete_series(self) -> tuple[SeriesRecord, ...]:
@@ -289,6 +351,33 @@ class Ledger:
         """How many series are in each state; a state without series is absent."""
         query = select(SERIES.c.state, func.count().label("series_count")).group_by(SERIES.c.state)
         return dict(self._rows(query, _to_count))
+
+    def count_untried_deliveries(self) -> int:
+        """How many deliveries wait for their first attempt."""
+        untried = (DELIVERY.c.state == DeliveryState.QUEUED.value, DELIVERY.c.attempts == 0)
+        query = select(func.count().label("untried")).select_from(DELIVERY).where(*untried)
+        return sum(self._rows(query, lambda row: int(row.untried)))
+
+    def turn_on(self, switch: Switch, by: str, at: datetime) -> None:
+        """Turn a switch on; one that is on already keeps its time."""
+        values = {"name": switch.value, "set_at": at, "set_by": by[:64]}
+
+        def turn(connection: Connection) -> None:
+            known = select(SWITCH).where(SWITCH.c.name == switch.value).with_for_update()
+            if connection.execute(known).one_or_none() is None:
+                connection.execute(insert(SWITCH).values(**values))
+
+        self._database.write(turn)
+
+    def turn_off(self, switch: Switch) -> None:
+        """Turn a switch off."""
+        where = SWITCH.c.name == switch.value
+        self._database.write(lambda connection: connection.execute(delete(SWITCH).where(where)))
+
+    def switches(self) -> dict[Switch, SwitchRecord]:
+        """Every switch that is on."""
+        records = self._rows(select(SWITCH).order_by(SWITCH.c.name), to_switch)
+        return {record.switch: record for record in records}
 
     def queue_deliveries(
         self,

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from dicom_node.config import CompletionSettings
 from dicom_node.errors import (
@@ -85,10 +86,10 @@ def add_instance(
     if instance.sha256 in digests:
         return StoredAs.DUPLICATE
     row = _series_row(connection, instance.series_instance_uid)
-    is_new = row is None
     if row is None:
         _insert_series(connection, instance)
         row = locked_series(connection, instance.series_instance_uid)
+    is_new = row.instance_count == 0
     connection.execute(insert(INSTANCE).values(**instance_values(instance)))
     _count_instance(connection, row, instance)
     conflict = _conflict(row, instance, known=bool(digests))
@@ -137,7 +138,9 @@ def take_step(
     where = SERIES.c.series_instance_uid == row.series_instance_uid
     connection.execute(update(SERIES).where(where).values(**changes))
     if "revision" in changes:
-        _supersede(connection, row.series_instance_uid)
+        _supersede(connection, row.series_instance_uid, "more images arrived")
+    elif after is SeriesState.DROPPED:
+        _supersede(connection, row.series_instance_uid, "the series was dropped")
     _sound_alarm(connection, row.series_instance_uid, (before, after), reason, step.at)
     stepped = locked_series(connection, row.series_instance_uid)
     # The instances themselves tell of images that only continued a series.
@@ -169,8 +172,11 @@ def _series_row(connection: Connection, series_instance_uid: str) -> Row[Any] | 
 
 
 def _insert_series(connection: Connection, instance: ReceivedInstance) -> None:
+    on_server = connection.dialect.name == "postgresql"
+    insertion = postgresql.insert(SERIES) if on_server else sqlite.insert(SERIES)
+    # Another listener may insert the same series at this moment.
     connection.execute(
-        insert(SERIES).values(
+        insertion.on_conflict_do_nothing().values(
             series_instance_uid=instance.series_instance_uid,
             study_instance_uid=instance.study_instance_uid,
             state=SeriesState.RECEIVING.value,
@@ -227,7 +233,7 @@ def _quiet_until(row: Row[Any], at: datetime, completion: CompletionSettings) ->
 
 def _begins_revision(row: Row[Any]) -> bool:
     """Whether an image that arrives now was unknown to work that may have begun."""
-    if row.state == SeriesState.QUARANTINED:
+    if row.state in {SeriesState.QUARANTINED, SeriesState.DROPPED}:
         return row.queued_at is not None
     return bool(row.state != SeriesState.RECEIVING)
 
@@ -252,12 +258,13 @@ def _counters(row: Row[Any], step: Step) -> dict[str, Any]:
         case SeriesEvent.WORK_LOST if row.state == SeriesState.QUEUED:
             # No worker began it: the broker lost it, which says nothing about the series.
             return {"attempt": row.attempt - 1}
-        case SeriesEvent.RETRY_REQUESTED:
-            return {"attempt": 0}
+        case SeriesEvent.RETRY_REQUESTED | SeriesEvent.RELEASED:
+            return {"attempt": 0, "route": None}
         case event if event in _ARRIVALS and _begins_revision(row):
             return {
                 "revision": row.revision + 1,
                 "attempt": 0,
+                "route": None,
                 "queued_at": None,
                 "revision_started_at": step.at,
             }
@@ -280,12 +287,12 @@ def _sound_alarm(
         clear_alarm(connection, SERIES_QUARANTINED, series_instance_uid, at)
 
 
-def _supersede(connection: Connection, series_instance_uid: str) -> None:
+def _supersede(connection: Connection, series_instance_uid: str, detail: str) -> None:
     connection.execute(
         update(DELIVERY)
         .where(
             DELIVERY.c.series_instance_uid == series_instance_uid,
             DELIVERY.c.state.in_([DeliveryState.QUEUED.value, DeliveryState.SENT.value]),
         )
-        .values(state=DeliveryState.SUPERSEDED.value, detail="more images arrived")
+        .values(state=DeliveryState.SUPERSEDED.value, detail=detail)
     )

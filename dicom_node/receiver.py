@@ -18,6 +18,7 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicom_node.admission import (
     CANNOT_UNDERSTAND,
@@ -51,6 +52,11 @@ logger = structlog.get_logger(__name__)
 
 SUCCESS: Final = 0x0000
 _MIB: Final = 2**20
+_VERIFICATION: Final = "1.2.840.10008.1.1"
+# A-ASSOCIATE-RJ of PS3.8 table 9-21: for now, by the presentation service, temporary congestion.
+_REJECTED_TRANSIENT: Final = 2
+_PRESENTATION_SERVICE: Final = 3
+_TEMPORARY_CONGESTION: Final = 1
 
 Clock = Callable[[], datetime]
 """Returns the time, in UTC."""
@@ -65,13 +71,23 @@ class Receiver:
     ledger : Ledger
     spool : Spool
     clock : Clock
+    is_draining : callable, optional
+        Says whether new images are to be sent somewhere else, or later.
     """
 
-    def __init__(self, settings: NodeSettings, ledger: Ledger, spool: Spool, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        ledger: Ledger,
+        spool: Spool,
+        clock: Clock,
+        is_draining: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._spool = spool
         self._clock = clock
+        self._is_draining = is_draining
         self._patient_secret = spool.patient_secret()
         self._commits = GroupCommit(spool, ledger)
         self._open = _OpenAssociations()
@@ -81,10 +97,17 @@ class Receiver:
         """Return what pynetdicom is to call."""
         return [
             (evt.EVT_CONN_OPEN, self.on_connection_open),
+            (evt.EVT_REQUESTED, self.on_requested),
             (evt.EVT_C_ECHO, on_c_echo),
             (evt.EVT_C_STORE, self.on_c_store),
             (evt.EVT_RELEASED, self.on_released),
         ]
+
+    def on_requested(self, event: Event) -> None:
+        """Turn peers away while the node is draining (PS3.8 9.3.4); those that only ask may in."""
+        request = cast("A_ASSOCIATE", event.assoc.requestor.primitive)
+        if self._is_draining() and not _only_verifies(request):
+            self._turn_away(event.assoc)
 
     def on_connection_open(self, event: Event) -> None:
         """Set up a connection before its association begins."""
@@ -95,6 +118,14 @@ class Receiver:
         listener = self._settings.listener
         prepare_connection(transport.socket, listener.network_timeout_s)
         watch_for_requests(association, self.on_request, listener.largest_instance_mib * _MIB)
+
+    def _turn_away(self, association: Association) -> None:
+        """Ask a peer to come again later: one that keeps its images loses none."""
+        logger.info("association turned away: draining", calling=association.requestor.ae_title)
+        association.acse.send_reject(
+            _REJECTED_TRANSIENT, _PRESENTATION_SERVICE, _TEMPORARY_CONGESTION
+        )
+        association.kill()
 
     def on_c_store(self, event: Event) -> int:
         """Answer a C-STORE request that pynetdicom read, with a status of PS3.4 B.2.3."""
@@ -273,3 +304,8 @@ def prepare_connection(connection: socket.socket, network_timeout_s: float) -> N
 def on_c_echo(_event: Event) -> int:
     """Answer a C-ECHO request (PS3.4 A.4)."""
     return SUCCESS
+
+
+def _only_verifies(request: A_ASSOCIATE) -> bool:
+    contexts = request.presentation_context_definition_list
+    return all(str(context.abstract_syntax) == _VERIFICATION for context in contexts)

@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from dicom_node.routes import Route
+
 
 @dataclass(frozen=True, slots=True)
 class ReceivedInstance:
@@ -72,6 +74,7 @@ class SeriesState(StrEnum):
     SKIPPED = "skipped"
     QUARANTINED = "quarantined"
     FAILED = "failed"
+    DROPPED = "dropped"
 
 
 class SeriesEvent(StrEnum):
@@ -94,6 +97,10 @@ class SeriesEvent(StrEnum):
     DELIVERY_ABANDONED = "delivery_abandoned"
     DELIVERY_RESUMED = "delivery_resumed"
     RETRY_REQUESTED = "retry_requested"
+    NEXT_BEST = "next_best"
+    COMPLETION_FORCED = "completion_forced"
+    RELEASED = "released"
+    DROPPED = "dropped"
 
 
 def _transitions() -> dict[tuple[SeriesState, SeriesEvent], SeriesState]:
@@ -115,6 +122,10 @@ def _transitions() -> dict[tuple[SeriesState, SeriesEvent], SeriesState]:
         # Somebody mended the PACS and sends its dead letters again.
         (s.FAILED, e.DELIVERY_RESUMED): s.DELIVERING,
         (s.PARTLY_DELIVERED, e.DELIVERY_RESUMED): s.DELIVERING,
+        (s.RECEIVING, e.COMPLETION_FORCED): s.COMPLETE,
+        (s.QUARANTINED, e.RELEASED): s.COMPLETE,
+        # The series of its study that was preferred to it cannot be measured.
+        (s.SKIPPED, e.NEXT_BEST): s.COMPLETE,
     }
     for working in (s.QUEUED, s.ANALYZING):
         # The outcome can overtake the news that the work began.
@@ -127,7 +138,13 @@ def _transitions() -> dict[tuple[SeriesState, SeriesEvent], SeriesState]:
         # Late images start a new revision; what is quarantined waits for a person.
         table[state, e.INSTANCE_STORED] = s.QUARANTINED if state is s.QUARANTINED else s.RECEIVING
         table[state, e.CONFLICT_FOUND] = s.QUARANTINED
-    for ended in (s.SKIPPED, s.QUARANTINED, s.FAILED, s.DELIVERED, s.PARTLY_DELIVERED):
+        # What a PACS has taken cannot be dropped any more.
+        if state not in {s.DELIVERED, s.PARTLY_DELIVERED, s.DROPPED}:
+            table[state, e.DROPPED] = s.DROPPED
+    # A person has dropped the series, so late images do not bring it back.
+    table[s.DROPPED, e.INSTANCE_STORED] = table[s.DROPPED, e.CONFLICT_FOUND] = s.DROPPED
+    delivered = (s.DELIVERED, s.PARTLY_DELIVERED)
+    for ended in (s.SKIPPED, s.QUARANTINED, s.FAILED, s.DROPPED, *delivered):
         table[ended, e.RETRY_REQUESTED] = s.COMPLETE
     return table
 
@@ -172,6 +189,8 @@ class SeriesRecord:
     updated_at : datetime
     released_at : datetime or None
         When retention let go of its images.
+    route : Route or None
+        What the rules decided about this revision; ``None`` until they have.
     """
 
     series_instance_uid: str
@@ -189,6 +208,7 @@ class SeriesRecord:
     queued_at: datetime | None
     updated_at: datetime
     released_at: datetime | None = None
+    route: Route | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +238,34 @@ class ResultFile:
     sop_class_uid: str
     transfer_syntax_uid: str
     path: Path
+
+
+class Switch(StrEnum):
+    """What a person has told the whole node to do."""
+
+    ANALYSIS_PAUSED = "analysis_paused"
+    """No further series is handed to a worker."""
+    DELIVERY_PAUSED = "delivery_paused"
+    """No further result is handed out for delivery."""
+    DRAINING = "draining"
+    """New associations are refused, what is under way is finished, then the listener stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchRecord:
+    """A switch that is on.
+
+    Parameters
+    ----------
+    switch : Switch
+    set_at : datetime
+    set_by : str
+        Account of the person.
+    """
+
+    switch: Switch
+    set_at: datetime
+    set_by: str
 
 
 class DeliveryState(StrEnum):

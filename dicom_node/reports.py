@@ -1,7 +1,7 @@
 """Print what the commands found, as tables for people or JSON for machines."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +10,19 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from dicom_node.administration import Whereabouts
 from dicom_node.checks import CheckResult
 from dicom_node.inspection import Account, Overview
-from dicom_node.records import Alarm, Delivery, DeliveryState, HistoryEntry, SeriesState
+from dicom_node.records import (
+    Alarm,
+    Delivery,
+    DeliveryState,
+    HistoryEntry,
+    SeriesRecord,
+    SeriesState,
+    Switch,
+    SwitchRecord,
+)
 
 _STYLES = {
     SeriesState.DELIVERED: "green",
@@ -26,7 +36,7 @@ _STYLES = {
 def print_checks(results: Sequence[CheckResult], *, as_json: bool) -> None:
     """Print one line for each thing that was tried."""
     if as_json:
-        _print_json([asdict(result) for result in results])
+        print_json([asdict(result) for result in results])
         return
     console = _console()
     for result in results:
@@ -38,27 +48,76 @@ def print_checks(results: Sequence[CheckResult], *, as_json: bool) -> None:
 def print_overview(overview: Overview, *, as_json: bool) -> None:
     """Print how many series are in which state, with the latest ones."""
     if as_json:
-        _print_json(asdict(overview))
+        print_json(asdict(overview))
         return
     console = _console()
     known = [state for state in SeriesState if state in overview.counts]
     counts = [f"{overview.counts[state]} {state.value}" for state in known]
     console.print(", ".join(counts) or "no series so far")
+    for switch in overview.switches:
+        console.print(Text(_told(switch), "bold"))
     for record in overview.series:
-        # Lines instead of a table: a UID that is cut or folded cannot be copied.
-        line = Text(f"{_time(record.last_received_at)}  ")
-        line.append(f"{record.state.value:<16} ", _STYLES.get(record.state, ""))
-        line.append(f"{record.instance_count:>5} images from {record.source_ae_title:<16}  ")
-        line.append(record.series_instance_uid)
-        console.print(line)
-        if record.reason is not None:
-            console.print(f"    {record.reason.message} [{record.reason.code}]")
+        _print_record(record)
+
+
+def print_whereabouts(found: Sequence[Whereabouts], *, as_json: bool) -> None:
+    """Print where each series is, with the reason for where it is."""
+    if as_json:
+        print_json([asdict(whereabouts) for whereabouts in found])
+        return
+    if not found:
+        _console().print("never received: it was not sent here, or refused at the door")
+    for whereabouts in found:
+        record = whereabouts.series
+        _print_record(record)
+        for line in _progress(whereabouts):
+            _console().print(f"    {line}")
+
+
+def print_records(records: Sequence[SeriesRecord], *, as_json: bool) -> None:
+    """Print series with their state and its reason."""
+    if as_json:
+        print_json([asdict(record) for record in records])
+        return
+    for record in records:
+        _print_record(record)
+
+
+def print_retried(records: Iterable[SeriesRecord], *, as_json: bool) -> None:
+    """Print series that are analysed again, each as soon as the ledger knows."""
+    if as_json:
+        print_json([asdict(record) for record in records])
+        return
+    count = 0
+    for count, record in enumerate(records, start=1):  # noqa: B007 - how many it were
+        _console().print(f"{record.series_instance_uid} will be analysed again")
+    if not count:
+        _console().print("no series in that state")
+
+
+def print_switches(switches: Mapping[Switch, SwitchRecord], *, as_json: bool) -> None:
+    """Print what the node was told."""
+    if as_json:
+        print_json([asdict(record) for record in switches.values()])
+        return
+    for record in switches.values():
+        _console().print(_told(record))
+    if not switches:
+        _console().print("nothing is paused")
+
+
+def print_drain(left: int, *, as_json: bool) -> None:
+    """Print what a drain has left to do."""
+    if as_json:
+        print_json({"drained": left == 0, "left": left})
+    else:
+        _console().print(f"draining, {left} left" if left else "drained: nothing is under way")
 
 
 def print_account(account: Account, *, as_json: bool) -> None:
     """Print everything that is known of one series."""
     if as_json:
-        _print_json(asdict(account))
+        print_json(asdict(account))
         return
     console = _console()
     record = account.series
@@ -70,6 +129,8 @@ def print_account(account: Account, *, as_json: bool) -> None:
     console.print(f"images       {record.instance_count} from {record.source_ae_title}")
     console.print(f"complete     {account.completeness}")
     console.print(f"revision     {record.revision}, attempt {record.attempt}")
+    if record.route is not None:
+        console.print(f"rule         {record.route.rule}, {record.route.priority.value}")
     for name, value in _measured(account.measurement):
         console.print(f"{name:<12} {value}")
     console.print("\nhistory (UTC)")
@@ -84,7 +145,7 @@ def print_account(account: Account, *, as_json: bool) -> None:
 def print_alarms(alarms: Sequence[Alarm], *, as_json: bool) -> None:
     """Print what a person should look at."""
     if as_json:
-        _print_json([asdict(alarm) for alarm in alarms])
+        print_json([asdict(alarm) for alarm in alarms])
         return
     console = _console()
     if not alarms:
@@ -92,6 +153,41 @@ def print_alarms(alarms: Sequence[Alarm], *, as_json: bool) -> None:
     for alarm in alarms:
         times = f", {alarm.occurrences} times" if alarm.occurrences > 1 else ""
         console.print(f"{_time(alarm.raised_at)}  {alarm.code}{times}: {alarm.message}")
+
+
+def _told(record: SwitchRecord) -> str:
+    name = record.switch.value.replace("_", " ")
+    return f"{name} since {_time(record.set_at)} UTC, by {record.set_by}"
+
+
+def _print_record(record: SeriesRecord) -> None:
+    console = _console()
+    # Lines instead of a table: a UID that is cut or folded cannot be copied.
+    line = Text(f"{_time(record.last_received_at)}  ")
+    line.append(f"{record.state.value:<16} ", _STYLES.get(record.state, ""))
+    line.append(f"{record.instance_count:>5} images from {record.source_ae_title:<16}  ")
+    line.append(record.series_instance_uid)
+    console.print(line)
+    if record.reason is not None:
+        console.print(f"    {record.reason.message} [{record.reason.code}]")
+
+
+def _progress(whereabouts: Whereabouts) -> list[str]:
+    lines = []
+    if whereabouts.series.state is SeriesState.RECEIVING and whereabouts.series.due_at:
+        lines.append(f"complete at {_time(whereabouts.series.due_at)} UTC if nothing more comes")
+    if whereabouts.ahead is not None:
+        lines.append(f"{whereabouts.ahead} series get a worker before it")
+    if whereabouts.delivered or whereabouts.undelivered:
+        lines.append(f"{whereabouts.delivered} results delivered, {whereabouts.undelivered} to go")
+    return lines
+
+
+def print_json(value: object) -> None:
+    """Print a value for machines."""
+    Console(soft_wrap=True, highlight=False, markup=False).print(
+        json.dumps(value, indent=2, default=_plain), emoji=False
+    )
 
 
 def _measured(measurement: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -128,12 +224,6 @@ def _time(moment: datetime) -> str:
 def _console() -> Console:
     # Whoever reads a pipe wants whole lines.
     return Console(highlight=False, markup=False, soft_wrap=True)
-
-
-def _print_json(value: object) -> None:
-    Console(soft_wrap=True, highlight=False, markup=False).print(
-        json.dumps(value, indent=2, default=_plain), emoji=False
-    )
 
 
 def _plain(value: object) -> str:

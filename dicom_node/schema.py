@@ -34,7 +34,10 @@ from dicom_node.records import (
     ResultFile,
     SeriesRecord,
     SeriesState,
+    Switch,
+    SwitchRecord,
 )
+from dicom_node.routes import Route
 
 _UID = String(64)  # PS3.5 9.1
 _AE_TITLE = String(16)
@@ -91,6 +94,7 @@ SERIES: Final = Table(
     Column("accession_key", String(64)),
     Column("patient_id_key", String(64)),
     Column("released_at", UtcDateTime),
+    Column("route", Text),
     Index(None, "state", "due_at"),
     Index(None, "last_received_at"),
     Index(None, "study_instance_uid"),
@@ -193,6 +197,19 @@ ALARM: Final = Table(
     Index(None, "cleared_at"),
 )
 
+SWITCH: Final = Table(
+    "switch",
+    METADATA,
+    Column("name", _WORD, primary_key=True),
+    Column("set_at", UtcDateTime, nullable=False),
+    Column("set_by", String(64), nullable=False),
+)
+
+
+def to_switch(row: Row[Any]) -> SwitchRecord:
+    """Switch of a row of ``SWITCH``."""
+    return SwitchRecord(Switch(row.name), row.set_at, row.set_by)
+
 
 FINDING: Final = Table(
     "finding",
@@ -235,6 +252,7 @@ def to_series(row: Row[Any]) -> SeriesRecord:
         queued_at=row.queued_at,
         updated_at=row.updated_at,
         released_at=row.released_at,
+        route=None if row.route is None else Route.from_json(row.route),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from pynetdicom import AE
 
+from dicom_node.administration import under_way
 from dicom_node.ae import build_ae
 from dicom_node.assembly import Assembly
 from dicom_node.audit_process import auditing
@@ -29,8 +30,11 @@ from dicom_node.ledger import Ledger
 from dicom_node.listeners import close_servers, open_servers
 from dicom_node.outbox import Outbox
 from dicom_node.receiver import Receiver
+from dicom_node.records import Switch
 from dicom_node.recovery import Recovery
 from dicom_node.retention import Releaser
+from dicom_node.rules.reading import RuleFile
+from dicom_node.rules.routing import Router
 from dicom_node.spool import Spool
 from dicom_node.worklog import WorkLog
 
@@ -67,11 +71,16 @@ def serve(
     """
     spool = Spool.of(settings.storage)
     with closing(spool), closing(Ledger.open(settings.ledger_url)) as ledger:
-        receiver = Receiver(settings, ledger, spool, utc_now)
         outbox = Outbox(ledger, spool, settings.delivery, settings.destinations)
         steward = _steward(settings, outbox, dispatcher)
+        receiver = Receiver(
+            settings, ledger, spool, utc_now, lambda: steward.is_on(Switch.DRAINING)
+        )
         Recovery(settings, ledger, spool).run()
-        steward.resume(utc_now())
+        _end_finished_drain(ledger)
+        if settings.broker.url is None:
+            # A broker of its own is shared with other listeners and remembers its messages.
+            steward.resume(utc_now())
         # pynetdicom collects all garbage twice a minute; what is there for good need not be seen.
         gc.freeze()
         desk = ReportDesk(settings, Custody(outbox), utc_now)
@@ -83,7 +92,22 @@ def serve(
                 with suppress(LedgerError):  # the duties complain of it
                     clock_watch.look(now)
                 steward.tick(now)
+                if steward.is_on(Switch.DRAINING) and _is_drained(ledger):
+                    logger.info("drained")
+                    break
     logger.info("listener stopped")
+
+
+def _end_finished_drain(ledger: Ledger) -> None:
+    # One that a crash interrupted goes on; a node that was drained was started to work again.
+    if Switch.DRAINING in ledger.switches() and under_way(ledger) == 0:
+        ledger.turn_off(Switch.DRAINING)
+
+
+def _is_drained(ledger: Ledger) -> bool:
+    with suppress(LedgerError):
+        return under_way(ledger) == 0
+    return False
 
 
 def stop_on_signals(stop: threading.Event) -> None:
@@ -145,7 +169,16 @@ def _steward(settings: NodeSettings, outbox: Outbox, dispatcher: Dispatcher) -> 
     proofs = ProofDesk(outbox.ledger, settings, dispatcher.send_proof)
     lease_s = work_lease_s(settings)
     return Steward(
-        Assembly(outbox.ledger, outbox.spool, dispatcher, lease_s, proofs.is_settled),
+        Assembly(
+            outbox.ledger,
+            outbox.spool,
+            dispatcher,
+            lease_s=lease_s,
+            router=Router(
+                outbox.ledger, outbox.spool, RuleFile(settings).current, proofs.is_settled
+            ),
+            queue_ahead=settings.worker.queue_ahead,
+        ),
         WorkLog(outbox.ledger, settings.destinations, settings.worker.attempts),
         outbox,
         Releaser(outbox, settings.retention),

@@ -328,7 +328,7 @@ class Spool:
         """Secret that keys the digests of patients; made at the first call."""
         path = Path("patient.key")
         if not self.path(path).exists():
-            self._put(path, secrets.token_bytes(_KEY_BYTES))
+            self._put_once(path, secrets.token_bytes(_KEY_BYTES))
         with _translated(path):
             return self.path(path).read_bytes()
 
@@ -350,6 +350,16 @@ class Spool:
                 part.unlink(missing_ok=True)
                 raise
             flush_folder(target.parent)
+
+    def _put_once(self, relative: Path, content: bytes) -> None:
+        """Write a file that several processes may be the first to write; one of them wins."""
+        draft = relative.with_name(f".{relative.name}.{secrets.token_hex(4)}")
+        self._put(draft, content)
+        with _translated(relative):
+            with contextlib.suppress(FileExistsError):
+                os.link(self.path(draft), self.path(relative))
+            self.path(draft).unlink()
+            flush_folder(self.path(relative).parent)
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():

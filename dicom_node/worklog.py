@@ -101,11 +101,13 @@ class WorkLog:
         return work.order == present
 
     def _end(self, series_instance_uid: str, revision: int, outcome: Outcome, at: datetime) -> None:
-        if self.ledger.series(series_instance_uid).state not in _AT_WORK:
+        record = self.ledger.series(series_instance_uid)
+        if record.state not in _AT_WORK:
             logger.info("outcome of work that is over", series=series_instance_uid)
             return
         # Deliveries come first: after a crash in between the outcome is recorded again.
-        for destination in self.destinations:
+        destinations = self._destinations_of(record)
+        for destination in destinations:
             results = wanted(outcome.results, destination)
             self.ledger.queue_deliveries(
                 series_instance_uid, revision, results, [destination.name], at
@@ -118,8 +120,15 @@ class WorkLog:
             revision=revision,
             reason=outcome.reason,
         )
-        if outcome.kind is OutcomeKind.MEASURED and not self.destinations:
+        if outcome.kind is OutcomeKind.SKIPPED:
+            self.ledger.take_next_best(series_instance_uid, at)
+        if outcome.kind is OutcomeKind.MEASURED and not destinations:
             self.ledger.advance(series_instance_uid, SeriesEvent.ALL_DELIVERED, at)
+
+    def _destinations_of(self, record: SeriesRecord) -> list[DestinationSettings]:
+        """Destinations that the rules named for a series, all of them when they named none."""
+        named = None if record.route is None else record.route.destinations
+        return [d for d in self.destinations if named is None or d.name in named]
 
     def _after_loss(self, record: SeriesRecord, reason: Reason) -> tuple[SeriesEvent, Reason]:
         begun = record.state is SeriesState.ANALYZING

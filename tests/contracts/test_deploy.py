@@ -17,6 +17,7 @@ DOCUMENTS = (
     "deploy/Dockerfile",
     "deploy/compose.yaml",
     "deploy/node.example.toml",
+    "deploy/rules.example.toml",
     "deploy/demo.sh",
 )
 

@@ -6,11 +6,12 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from dicom_node.assembly import Assembly, refusal_of
+from dicom_node.assembly import Assembly
 from dicom_node.config import CompletionSettings
 from dicom_node.errors import BrokerError
 from dicom_node.ledger import Ledger
 from dicom_node.records import SeriesEvent, SeriesState
+from dicom_node.rules.routing import Router, examine
 from dicom_node.spool import FileIdentity, Spool
 from tests.dicom_node.datasets import encoded
 from tests.dicom_node.factories import ManualClock, RecordingDispatcher, instance
@@ -55,7 +56,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     spool = Spool(tmp_path / "spool")
     dispatcher = RecordingDispatcher()
-    assembly = Assembly(ledger, spool, dispatcher, LEASE_S)
+    assembly = Assembly(ledger, spool, dispatcher, LEASE_S, Router(ledger, spool))
     yield Bench(ledger, spool, dispatcher, assembly, ManualClock())
     ledger.close()
 
@@ -154,4 +155,4 @@ def test_who_waits_behind_others_is_not_lost(bench: Bench) -> None:
 
 
 def test_what_cannot_be_read_is_left_to_a_worker(tmp_path: Path) -> None:
-    assert refusal_of([tmp_path / "absent.dcm"]) is None
+    assert examine([tmp_path / "absent.dcm"], "CT1") is None

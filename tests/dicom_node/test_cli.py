@@ -1,48 +1,23 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dicom_node.cli import main
 from dicom_node.config import CompletionSettings, load_settings
 from dicom_node.demo.processes import free_port
 from dicom_node.ledger import Ledger
 from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import Reason, SeriesEvent, SeriesState
 from dicom_node.spool import Spool
+from tests.dicom_node.conftest import Psoas
 from tests.dicom_node.factories import START, instance
 from tests.peers import DATA_SET_MISMATCH, SUCCESS, ScriptedPacs
 from tests.phantoms import TorsoPhantom
 
 UID = "1.2.3"
 PHANTOM = TorsoPhantom(shape=(3, 16, 16))
-
-Psoas = Callable[..., int]
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "node.toml"
-    path.write_text('[storage]\nfolder = "node"\nfree_space_watermark_mib = 0\n')
-    return path
-
-
-@pytest.fixture
-def psoas(monkeypatch: pytest.MonkeyPatch, config: Path) -> Psoas:
-    """Run a command with the settings of ``config``; return its exit status."""
-    monkeypatch.setenv("PSOAS_CONFIG", str(config))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["psoas", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0)
-
-    return run
 
 
 @pytest.fixture

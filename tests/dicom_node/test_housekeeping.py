@@ -13,6 +13,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.outbox import Outbox
 from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import DeliveryState, Reason, ResultFile, SeriesEvent, SeriesState
+from dicom_node.rules.routing import Router
 from dicom_node.spool import Spool
 from dicom_node.worklog import WorkLog
 from tests.dicom_node.factories import ManualClock, RecordingDispatcher, destination, instance
@@ -48,7 +49,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     spool = Spool(tmp_path / "spool")
     dispatcher = RecordingDispatcher()
     steward = Steward(
-        Assembly(ledger, spool, dispatcher, LEASE_S),
+        Assembly(ledger, spool, dispatcher, LEASE_S, Router(ledger, spool)),
         WorkLog(ledger, [destination("pacs")], ATTEMPTS),
         Outbox(ledger, spool, DeliverySettings()),
     )

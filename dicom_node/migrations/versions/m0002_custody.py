@@ -24,13 +24,19 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take it away again."""
+    """Take it away again; what was sent is queued, what was committed is accepted."""
+    delivery = sa.table("delivery", sa.column("state"))
+    for before, after in (("sent", "queued"), ("committed", "accepted"), ("refused", "dead")):
+        op.execute(sa.update(delivery).where(delivery.c.state == before).values(state=after))
+    for name in ("series", "history"):
+        table = sa.table(name, sa.column("state"))
+        partly = table.c.state == "partly_delivered"
+        op.execute(sa.update(table).where(partly).values(state="failed"))
     op.drop_table("alarm")
     op.drop_table("commitment")
-    with op.batch_alter_table("delivery") as delivery:
-        delivery.drop_column("transaction_uid")
-    with op.batch_alter_table("series") as series:
-        series.drop_column("order_number")
+    # Not in batches: SQLite would drop and copy a table that others refer to.
+    op.drop_column("delivery", "transaction_uid")
+    op.drop_column("series", "order_number")
 
 
 def _create_commitment() -> None:

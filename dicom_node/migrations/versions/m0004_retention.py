@@ -15,5 +15,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take it away again."""
-    with op.batch_alter_table("series") as series:
-        series.drop_column("released_at")
+    # Not in a batch: SQLite would drop and copy a table that others refer to.
+    op.drop_column("series", "released_at")

@@ -1,0 +1,1 @@
+"""The commands of ``psoas``, one module for each group of them."""

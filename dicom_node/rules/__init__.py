@@ -1,0 +1,1 @@
+"""Which series are analysed, in what order, for whom: rules as data."""
