@@ -257,10 +257,12 @@ def _table(finding: Finding, slice_count: int, elapsed_s: float) -> Table:
 
 
 def _interval(finding: Finding) -> str:
-    if finding.interval_cm2 is None or finding.coverage_percent is None:
-        return "none, these weights carry no calibration"
+    if finding.interval_cm2 is None:
+        return "none"
     lower, upper = finding.interval_cm2
-    return f"{lower:.1f} to {upper:.1f} cm², {finding.coverage_percent:.0f} % coverage"
+    coverage = finding.coverage_percent
+    kind = "of customary width" if coverage is None else f"{coverage:.0f} % coverage"
+    return f"{lower:.1f} to {upper:.1f} cm², {kind}"
 
 
 def _height_mm(dataset: Dataset) -> float:
