@@ -9,14 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dicom_node.config import NodeSettings
+from dicom_node.administration import Order, drop_series, force_completion, release_series
 from dicom_node.console.desk import Desk, person_of
 from dicom_node.console.rendering import Renderer
 from dicom_node.console.users import Role
 from dicom_node.errors import NodeError, UnknownSeriesError
 from dicom_node.inspection import retry_series
-from dicom_node.ledger import Ledger
-from dicom_node.records import TRANSITIONS, SeriesEvent, SeriesRecord
+from dicom_node.records import TRANSITIONS, DeliveryState, SeriesEvent, SeriesRecord
 from dicom_node.uids import is_uid
 
 
@@ -35,7 +34,7 @@ class Action:
     event : SeriesEvent
         The step of a series that it takes; it is possible where the step is.
     run : callable
-        Does it, with Series Instance UID, ledger and settings.
+        Does it, with Series Instance UID, desk and order.
     is_grave : bool
         Something is given up by it.
     """
@@ -44,17 +43,71 @@ class Action:
     label: str
     meaning: str
     event: SeriesEvent
-    run: Callable[[str, Ledger, NodeSettings], SeriesRecord]
+    run: Callable[[str, Desk, Order], object]
     is_grave: bool = False
 
 
+def _retry(uid: str, desk: Desk, _order: Order) -> object:
+    return retry_series(uid, desk.ledger, desk.settings)
+
+
+def _release(uid: str, desk: Desk, order: Order) -> object:
+    return release_series(uid, desk.ledger, order)
+
+
+def _force(uid: str, desk: Desk, order: Order) -> object:
+    return force_completion(uid, desk.ledger, order)
+
+
+def _drop(uid: str, desk: Desk, order: Order) -> object:
+    return drop_series(uid, desk.ledger, order)
+
+
+def _resend(uid: str, desk: Desk, order: Order) -> object:
+    deliveries = desk.ledger.deliveries(uid)
+    for name in sorted({one.destination for one in deliveries if one.state is DeliveryState.DEAD}):
+        desk.ledger.resume_deliveries(name, order.at)
+    return None
+
+
 ACTIONS: Final = (
+    Action(
+        "release",
+        "Release",
+        "The series is analysed as it is, although something about it is contradictory.",
+        SeriesEvent.RELEASED,
+        _release,
+    ),
+    Action(
+        "force",
+        "Wait no longer",
+        "The series counts as complete now: images that come later start a new revision.",
+        SeriesEvent.COMPLETION_FORCED,
+        _force,
+    ),
     Action(
         "retry",
         "Analyse again",
         "The series is analysed once more as if it had just arrived, and its results are sent.",
         SeriesEvent.RETRY_REQUESTED,
-        retry_series,
+        _retry,
+    ),
+    Action(
+        "resend",
+        "Send again",
+        "Every result that the destinations of this series have given up on is sent again, "
+        "those of other series too.",
+        SeriesEvent.DELIVERY_RESUMED,
+        _resend,
+    ),
+    Action(
+        "drop",
+        "Drop",
+        "The series is given up: it is not analysed, and what waits for a PACS is not sent. "
+        "Its images stay until their retention is over, and it can be analysed again.",
+        SeriesEvent.DROPPED,
+        _drop,
+        is_grave=True,
     ),
 )
 
@@ -79,13 +132,14 @@ class Actions:
         action, record = self._wanted(request)
         return self._ask(request, action, record, "")
 
-    def act(self, request: Request, _form: FormData) -> Response:
+    def act(self, request: Request, form: FormData) -> Response:
         """Do it, and write down who did."""
         action, record = self._wanted(request)
         uid, person = record.series_instance_uid, person_of(request)
         studies = (record.study_instance_uid,)
         try:
-            action.run(uid, self._desk.ledger, self._desk.settings)
+            because = str(form.get("because", "")).strip()[:200]
+            action.run(uid, self._desk, Order(person.account, self._desk.clock(), because))
         except NodeError as error:
             description = f"{action.name} of series {uid}: {error.code}"
             self._desk.audit(person, "changed", studies, succeeded=False, description=description)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from dicom_node.config import CompletionSettings
+from dicom_node.console.actions import _BY_NAME
 from dicom_node.console.rendering import event_words
 from dicom_node.outcomes import Outcome, OutcomeKind
-from dicom_node.records import ResultFile, SeriesEvent, SeriesState
+from dicom_node.records import DeliveryState, Reason, ResultFile, SeriesEvent, SeriesState
 from dicom_node.search_keys import SearchAttribute, search_key
 from tests.dicom_node.console.conftest import UID, Visitor
 from tests.dicom_node.factories import START, instance
@@ -165,3 +166,47 @@ def test_a_ledger_that_is_away_is_said_in_a_sentence(operator: Visitor) -> None:
     answer = operator.client.get("/series")
     assert answer.status_code == 503
     assert "LEDGER_UNUSABLE" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("before", "action", "after", "event"),
+    [
+        (SeriesEvent.CONFLICT_FOUND, "release", SeriesState.COMPLETE, "released"),
+        (SeriesEvent.INSTANCE_STORED, "force", SeriesState.COMPLETE, "completion_forced"),
+        (SeriesEvent.CONFLICT_FOUND, "drop", SeriesState.DROPPED, "dropped"),
+    ],
+)
+def test_what_operators_do_stands_in_the_history_with_who_and_why(
+    operator: Visitor, before: SeriesEvent, action: str, after: SeriesState, event: str
+) -> None:
+    ledger = operator.desk.ledger
+    ledger.advance(UID, before, operator.clock(), due_at=operator.clock())
+    assert f'href="/series/{UID}/{action}"' in operator.client.get(f"/series/{UID}").text
+    assert operator.submit(f"/series/{UID}/{action}", because="asked by the ward") == 303
+    assert ledger.series(UID).state is after
+    entry = ledger.history(UID)[-1]
+    assert entry.event == event
+    assert entry.reason is not None
+    assert entry.reason.message == "asked for by olga: asked by the ward"
+    assert operator.trail.deeds[-1][1:4] == ("changed", ("1.2",), True)
+
+
+def test_what_a_destination_gave_up_on_is_sent_again(operator: Visitor) -> None:
+    measure(operator)
+    ledger, now = operator.desk.ledger, operator.clock()
+    ledger.advance(OTHER, SeriesEvent.DELIVERY_STARTED, now)
+    (delivery,) = ledger.claim_deliveries(OTHER, "pacs", now, 60)
+    ledger.record_delivery(
+        delivery, DeliveryState.DEAD, now, next_attempt_at=now, status=0xA900, detail="no"
+    )
+    ledger.advance(OTHER, SeriesEvent.DELIVERY_ABANDONED, now, reason=Reason("X", "no"))
+    assert operator.submit(f"/series/{OTHER}/resend") == 303
+    assert ledger.series(OTHER).state is SeriesState.DELIVERING
+    assert [one.state for one in ledger.deliveries(OTHER)] == [DeliveryState.QUEUED]
+
+
+def test_only_what_is_possible_is_offered(operator: Visitor) -> None:
+    page = operator.client.get(f"/series/{UID}").text
+    offered = {name for name in _BY_NAME if f'href="/series/{UID}/{name}"' in page}
+    assert offered == {"retry", "drop", "resend"}
+    assert operator.submit(f"/series/{UID}/release") == 409
