@@ -82,7 +82,9 @@ class AuditTrail:
         text = syslog_message(message.to_xml(self.source_id), message.at, severity)
         name = f"{message.at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(6)}"
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # One after the other: the mode is not for parents that are made on the way.
+            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             _write_private(self.folder / f"{name}.msg", text)
         except OSError as error:
             raise AuditError(f"{self.folder} cannot be written: {error.strerror}") from None

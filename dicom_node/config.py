@@ -228,6 +228,8 @@ class WorkerSettings(_Section):
     """Folder of the model that finds L3; the shipped one when absent."""
     time_limit_s: Annotated[float, Field(gt=1)] = 600.0
     """A series that takes longer is stopped and tried again."""
+    memory_limit_mib: int = Field(default=16384, ge=0)
+    """A series that needs more fails for lack of memory and is tried again; 0 for no limit."""
     attempts: int = Field(default=3, ge=1)
     """After this many lost attempts a series is quarantined."""
     queue_ahead: int = Field(default=4, ge=1)
@@ -257,7 +259,7 @@ class StorageSettings(_Section):
 
     folder: Path
     """Spool, ledger and embedded broker; relative paths start at the settings file."""
-    ledger_url: str | None = None
+    ledger_url: str | None = Field(default=None, repr=False)
     """SQLAlchemy URL; an SQLite file in `folder` when absent."""
     free_space_watermark_mib: int = Field(default=1024, ge=0)
     """Below this much free space images are refused with status A700."""
@@ -277,7 +279,9 @@ class RetentionSettings(_Section):
 class BrokerSettings(_Section):
     """The queue between the listener and the workers."""
 
-    url: Annotated[str, Field(pattern=r"^(rediss?|redis\+socket|sentinel)://")] | None = None
+    url: Annotated[str, Field(pattern=r"^(rediss?|redis\+socket|sentinel)://")] | None = Field(
+        default=None, repr=False
+    )
     """Redis URL; absent: the listener starts an embedded server in `storage.folder`."""
     sentinel_master: str | None = None
     """Name of the master that the Sentinels of a `sentinel://` URL watch."""

@@ -7,6 +7,7 @@ from dicom_node.broker import EmbeddedBroker, broker_folder
 from dicom_node.celery_app import create_app
 from dicom_node.config import NodeSettings
 from dicom_node.dispatch import CeleryDispatcher
+from dicom_node.hardening import forbid_core_dumps
 from dicom_node.logs import configure_logs
 from dicom_node.monitoring import monitoring
 from dicom_node.serve import serve, stop_on_signals
@@ -27,6 +28,7 @@ def run_listener(settings: NodeSettings) -> None:
         See ``serve``.
     """
     configure_logs(settings.log)
+    forbid_core_dumps()
     stop = threading.Event()
     stop_on_signals(stop)
     with ExitStack() as resources:

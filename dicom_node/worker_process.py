@@ -21,6 +21,7 @@ from celery.platforms import EX_FAILURE
 
 from dicom_node.celery_app import GPU_QUEUE, NODE_QUEUE, create_app
 from dicom_node.config import NodeSettings
+from dicom_node.hardening import forbid_core_dumps, limit_memory
 from dicom_node.logs import configure_logs
 from dicom_node.spool import Spool
 from dicom_node.tasks import caught, register_analysis, register_records
@@ -54,6 +55,7 @@ def run_worker(settings: NodeSettings, queue: str) -> bool:
     # What Celery says of superusers is about pickle, which is refused here; what it says of its
     # next version is for us, not for administrators.
     warnings.filterwarnings("ignore", module=r"celery\..*")
+    forbid_core_dumps()
     app = create_app(settings)
     prepare: Callable[[Celery, NodeSettings], Callable[[], object]] = (
         _prepare_analysis if queue == GPU_QUEUE else _prepare_records
@@ -65,6 +67,8 @@ def run_worker(settings: NodeSettings, queue: str) -> bool:
         configure_logs(settings.log)
 
     def start(**_: object) -> None:
+        if queue == GPU_QUEUE:
+            limit_memory(settings.worker.memory_limit_mib)
         if caught(resource) is None:
             logger.info("ready to work", queue=queue)
             return

@@ -67,6 +67,9 @@ def test_message_is_a_line_of_rfc_5424(tmp_path: Path) -> None:
     assert b"\n" not in path.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o600
     assert trail.folder.stat().st_mode & 0o777 == 0o700
+    settings = node_settings(tmp_path / "node")
+    record_user_action(settings, User("ada"), UserAction.VIEWED)
+    assert (tmp_path / "node" / "audit").stat().st_mode & 0o777 == 0o700
 
 
 def test_start_and_stop_have_their_codes() -> None:

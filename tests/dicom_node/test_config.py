@@ -81,3 +81,15 @@ def test_settings_cannot_be_changed() -> None:
     settings = NodeSettings.model_validate({"storage": {"folder": "x"}})
     with pytest.raises(ValueError, match="frozen"):
         settings.listener.port = 104  # type: ignore[misc]  # that is the point
+
+
+def test_addresses_with_passwords_are_not_shown(tmp_path: Path) -> None:
+    ledger = "postgresql+psycopg://psoas:hunter2@db/psoas"
+    path = tmp_path / "node.toml"
+    path.write_text(
+        f'[storage]\nfolder = "data"\nledger_url = "{ledger}"\n'
+        '[broker]\nurl = "redis://:hunter2@localhost:6379/0"\n'
+    )
+    settings = load_settings(path)
+    assert settings.ledger_url == ledger
+    assert "hunter2" not in repr(settings)

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from pydicom import dcmread
@@ -89,6 +90,7 @@ def settings_in(folder: Path) -> NodeSettings:
     return node_settings(folder, sources=sources, listener=listener, log={"level": "error"})
 
 
+@cache
 def small_data_sets() -> list[tuple[int, str, bytes]]:
     """Context, SOP Instance UID and content of a real CT image with few pixels, in each syntax."""
     dataset = dcmread(min(_CT.glob("*.dcm")))

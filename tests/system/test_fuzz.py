@@ -1,11 +1,11 @@
 """Broken PDUs and data sets hurt nobody; the long form is ``python -m tests.system.fuzz``."""
 
 import random
+import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.system.fuzz import Fuzzer, echo, echoing, listener, weigh
@@ -16,28 +16,30 @@ pytestmark = [pytest.mark.network, pytest.mark.slow]
 INPUTS = 150
 
 
+Running = tuple["subprocess.Popen[str]", int]
+
+
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with listener(tmp_path_factory.mktemp("node")) as (process, number):
-        yield number
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with listener(tmp_path_factory.mktemp("node")) as (process, port):
+        yield process, port
         assert process.poll() is None, "the listener died"
 
 
-def test_broken_inputs_leave_the_listener_well_and_the_scanner_served(tmp_path: Path) -> None:
-    with listener(tmp_path) as (process, port):
-        fuzzer = Fuzzer(port, random.Random(11))  # noqa: S311 - no secret
-        with echoing(port, fuzzer.findings):
-            fuzzer.run(INPUTS)
-        weigh(process, fuzzer.findings)
+def test_broken_inputs_leave_the_listener_well_and_the_scanner_served(running: Running) -> None:
+    process, port = running
+    fuzzer = Fuzzer(port, random.Random(11))  # noqa: S311 - no secret
+    with echoing(port, fuzzer.findings):
+        fuzzer.run(INPUTS)
+    weigh(process, fuzzer.findings)
     assert sum(fuzzer.findings.answers.values()) == INPUTS
     assert fuzzer.findings.faults == []
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, deadline=None)
 @given(content=st.binary(max_size=600))
-def test_no_bytes_keep_a_connection_open(port: int, content: bytes) -> None:
+def test_no_bytes_keep_a_connection_open(running: Running, content: bytes) -> None:
+    _, port = running
     Fuzzer(port, random.Random(0)).converse(content)  # noqa: S311 - no secret
     assert echo(port) > 0
 
