@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
-from dicom_node.contexts import STORAGE_SOP_CLASSES
+from dicom_node.contexts import MODALITIES
 from dicom_node.elements import MalformedDataSetError, walk
 from dicom_node.search_keys import SearchAttribute, search_key
 from dicom_node.uids import is_uid
@@ -173,8 +173,9 @@ def _mismatch(header: Header, modality: bytes, command: Command) -> Rejection | 
         return Rejection(MISMATCH, "the SOP Class UIDs of command and data set differ")
     if header.sop_instance_uid != command.sop_instance_uid:
         return Rejection(MISMATCH, "the SOP Instance UIDs of command and data set differ")
-    if header.sop_class_uid not in STORAGE_SOP_CLASSES:
-        return Rejection(MISMATCH, "the SOP Class UID is not one of CT images")
-    if modality.strip(b" \0") not in {b"CT", b""}:
-        return Rejection(MISMATCH, "Modality (0008,0060) is not CT")
+    expected = MODALITIES.get(header.sop_class_uid)
+    if expected is None:
+        return Rejection(MISMATCH, "the SOP Class UID is not one of CT images or segmentations")
+    if modality.strip(b" \0") not in {expected.encode(), b""}:
+        return Rejection(MISMATCH, f"Modality (0008,0060) is not {expected}")
     return None

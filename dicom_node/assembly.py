@@ -8,16 +8,39 @@ from pathlib import Path
 
 import structlog
 
+from dicom_node.background import Background
+from dicom_node.corrections import correction_of, is_segmentation
 from dicom_node.dispatch import Dispatcher
 from dicom_node.errors import BrokerError, IllegalTransitionError, SpoolError, StaleRevisionError
 from dicom_node.ledger import Ledger
-from dicom_node.records import SeriesEvent, SeriesRecord, SeriesState
+from dicom_node.records import (
+    Reason,
+    ReceivedInstance,
+    SeriesEvent,
+    SeriesRecord,
+    SeriesState,
+)
 from dicom_node.routes import Choice, Priority
 from dicom_node.rules.book import RuleBook
 from dicom_node.rules.routing import Router
 from dicom_node.spool import Spool, WorkOrder
 
 logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker is asked to do.
+
+    Parameters
+    ----------
+    paths : tuple of Path
+        The images, relative to the spool.
+    background : Background
+    """
+
+    paths: tuple[Path, ...]
+    background: Background
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +97,40 @@ class Assembly:
         for record in sorted(waiting, key=lambda r: turn_of(r, book))[: max(room, 0)]:
             # More images may arrive meanwhile; then the series is completed once more.
             with suppress(StaleRevisionError, IllegalTransitionError):
-                instances = self.ledger.own_instances(record.series_instance_uid)
-                self._send(record, [instance.path for instance in instances], now)
+                self._decide(record, now)
 
-    def _send(self, record: SeriesRecord, paths: Sequence[Path], now: datetime) -> None:
+    def _decide(self, record: SeriesRecord, now: datetime) -> None:
+        instances = self.ledger.own_instances(record.series_instance_uid)
+        work = self._work(record, instances)
+        if isinstance(work, Reason):
+            self._skip(record, work, now)
+        else:
+            self._send(record, work, now)
+
+    def _work(self, record: SeriesRecord, instances: Sequence[ReceivedInstance]) -> Work | Reason:
+        results = self.ledger.results
+        if is_segmentation(instances):
+            correction = correction_of(instances, self.ledger, self.spool)
+            if isinstance(correction, Reason):
+                return correction
+            uid, paths = correction.source_series_uid, correction.paths
+            segmentation: Path | None = correction.segmentation
+        else:
+            uid, segmentation = record.series_instance_uid, None
+            paths = tuple(instance.path for instance in instances)
+        background = Background(
+            uid, segmentation, results.of_series(uid), results.of_other_studies(uid)
+        )
+        return Work(paths, background)
+
+    def _skip(self, record: SeriesRecord, reason: Reason, now: datetime) -> None:
+        uid = record.series_instance_uid
+        self.ledger.advance(
+            uid, SeriesEvent.NOT_ELIGIBLE, now, revision=record.revision, reason=reason
+        )
+        logger.info("series skipped", series=uid, code=reason.code, reason=reason.message)
+
+    def _send(self, record: SeriesRecord, work: Work, now: datetime) -> None:
         uid, revision = record.series_instance_uid, record.revision
         # The ledger comes first: an outcome that is quicker than this function finds it ready.
         sent = self.ledger.advance(
@@ -87,7 +140,8 @@ class Assembly:
             if sent.attempt == 1:
                 # Somebody asked to measure anew, so what an earlier run found is not taken.
                 self.spool.discard_outcome(uid, revision)
-            order = WorkOrder(tuple(paths), sent.queued_at or now, sent.order_number)
+            self.spool.put_background(uid, revision, work.background.to_json())
+            order = WorkOrder(work.paths, sent.queued_at or now, sent.order_number)
             self.spool.put_work(uid, revision, order)
             self.dispatcher.send_analysis(uid, revision, sent.order_number)
         except (BrokerError, SpoolError):

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -11,7 +12,14 @@ from typing import Final
 
 from dicom_node.broker import broker_url, is_answering
 from dicom_node.config import DestinationSettings, NodeSettings, TlsSettings, load_settings
-from dicom_node.errors import BrokerError, NodeError, SettingsError, SpoolError, TlsError
+from dicom_node.errors import (
+    BrokerError,
+    NodeError,
+    ObjectRefusedError,
+    SettingsError,
+    SpoolError,
+    TlsError,
+)
 from dicom_node.spool import Spool
 from pipeline.errors import PipelineError
 
@@ -39,12 +47,14 @@ class CheckResult:
     code: str = ""
 
 
-def check_node(config: Path) -> list[CheckResult]:
+def check_node(config: Path, *, accepts: bool = False) -> list[CheckResult]:
     """Try settings, folder, port, ledger, broker, models and every destination.
 
     Parameters
     ----------
     config : Path
+    accepts : bool
+        Ask each destination what it accepts too, and record the answer in the ledger.
 
     Returns
     -------
@@ -59,6 +69,7 @@ def check_node(config: Path) -> list[CheckResult]:
     return [
         CheckResult("settings", True, f"{config} is valid"),
         *(_tried(subject, attempt) for subject, attempt in _attempts(settings)),
+        *(_tried(subject, attempt) for subject, attempt in _questions(settings, ask=accepts)),
     ]
 
 
@@ -74,6 +85,13 @@ def _attempts(settings: NodeSettings) -> Iterator[tuple[str, Callable[[], str]]]
         yield "destinations", lambda: "none is named: results stay in the spool"
     for destination in settings.destinations:
         yield f"destination {destination.name}", echo_of(destination, settings)
+
+
+def _questions(settings: NodeSettings, *, ask: bool) -> Iterator[tuple[str, Callable[[], str]]]:
+    for destination in settings.destinations:
+        if destination.web is None:
+            question = _ask if ask else _recall
+            yield f"accepts {destination.name}", partial(question, destination, settings)
 
 
 def _tried(subject: str, attempt: Callable[[], str]) -> CheckResult:
@@ -161,15 +179,54 @@ def echo_of(destination: DestinationSettings, settings: NodeSettings) -> Callabl
     """Return the attempt to verify a destination: a sentence, or ``PeerError`` when it fails."""
 
     def attempt() -> str:
+        timeout_s = min(settings.delivery.timeout_s, _ECHO_TIMEOUT_S)
+        if destination.web is not None:
+            from dicom_node.stow import ping
+
+            ping(destination.web, timeout_s=timeout_s)
+            return f"{destination.web.url} answers QIDO-RS"
         from dicom_node.destinations import peer_of
         from dicom_node.sender import echo
 
         peer = peer_of(destination, settings)
-        timeout_s = min(settings.delivery.timeout_s, _ECHO_TIMEOUT_S)
         echo(peer, calling_ae_title=settings.listener.ae_title, timeout_s=timeout_s)
         return f"{peer.label} answers C-ECHO"
 
     return attempt
+
+
+def _ask(destination: DestinationSettings, settings: NodeSettings) -> str:
+    from dicom_node.acceptance import never_delivered
+    from dicom_node.capabilities import ask
+    from dicom_node.destinations import peer_of
+    from dicom_node.ledger import Ledger
+
+    answer = ask(
+        peer_of(destination, settings),
+        calling_ae_title=settings.listener.ae_title,
+        timeout_s=min(settings.delivery.timeout_s, _ECHO_TIMEOUT_S),
+    )
+    with closing(Ledger.open(settings.ledger_url)) as ledger:
+        ledger.capabilities.record(destination.name, answer, datetime.now(UTC))
+    lost = never_delivered(destination, answer)
+    if lost:
+        raise ObjectRefusedError(
+            f"it takes neither {' nor '.join(lost)}, nor anything that would go out instead"
+        )
+    return _recall(destination, settings)
+
+
+def _recall(destination: DestinationSettings, settings: NodeSettings) -> str:
+    """Repeat what a destination answered when it was last asked."""
+    from dicom_node.acceptance import names_accepted
+    from dicom_node.ledger import Ledger
+
+    with closing(Ledger.open(settings.ledger_url)) as ledger:
+        asked_at, answer = ledger.capabilities.of(destination.name)
+    if asked_at is None:
+        return "it was not asked yet: psoas check --accepts"
+    taken = ", ".join(names_accepted(answer)) or "nothing"
+    return f"it took {taken} when asked on {asked_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _without_password(url: str) -> str:

@@ -119,12 +119,19 @@ def worker(
 
 
 @app.command()
-def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    accepts: Annotated[
+        bool,
+        typer.Option("--accepts", help="Ask each PACS which objects it accepts; recorded."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Try everything the settings name and say what is wrong, one sentence each."""
     from dicom_node.checks import check_node
     from dicom_node.reports import print_checks
 
-    results = check_node(config)
+    results = check_node(config, accepts=accepts)
     print_checks(results, as_json=as_json)
     if not all(result.passed for result in results):
         raise typer.Exit(Exit.FAILED)

@@ -1,7 +1,8 @@
-"""What images may be and how they may be encoded: the table behind every presentation context."""
+"""What objects may be and how they may be encoded: the table behind every presentation context."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from pydicom.uid import (
@@ -30,8 +31,13 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-STORAGE_SOP_CLASSES: Final[tuple[str, ...]] = (CTImageStorage, EnhancedCTImageStorage)
-"""Images that Psoas stores; contexts of other classes are not accepted."""
+MODALITIES: Final[Mapping[str, str]] = MappingProxyType(
+    {CTImageStorage: "CT", EnhancedCTImageStorage: "CT", SegmentationStorage: "SEG"}
+)
+"""Modality of each SOP class that Psoas stores: CT, and segmentations that readers corrected."""
+
+STORAGE_SOP_CLASSES: Final[tuple[str, ...]] = tuple(MODALITIES)
+"""Objects that Psoas stores; contexts of other classes are not accepted."""
 
 
 RESULT_SOP_CLASSES: Final[Mapping[str, str]] = {

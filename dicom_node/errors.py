@@ -13,6 +13,7 @@
     ├── BrokerError               BROKER_UNREACHABLE
     ├── PeerError                 PEER_UNREACHABLE
     ├── CommitmentRefusedError    COMMITMENT_REFUSED
+    ├── ObjectRefusedError        OBJECT_REFUSED
     ├── DeviceMemoryError         DEVICE_MEMORY
     ├── WorkerLostError           WORKER_LOST
     ├── ImagesReleasedError       IMAGES_RELEASED
@@ -94,6 +95,12 @@ class CommitmentRefusedError(NodeError):
     """A peer will not take responsibility for results, however often it is asked."""
 
     code = "COMMITMENT_REFUSED"
+
+
+class ObjectRefusedError(NodeError):
+    """A PACS does not take an object that it is to get, now or later."""
+
+    code = "OBJECT_REFUSED"
 
 
 class DeviceMemoryError(NodeError):

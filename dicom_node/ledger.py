@@ -20,6 +20,7 @@ from sqlalchemy import (
 from dicom_node.config import CompletionSettings
 from dicom_node.database import BUSY_TIMEOUT_MS, Database
 from dicom_node.ledger_arrivals import Arrival, add_arrivals
+from dicom_node.ledger_capabilities import CapabilityLedger
 from dicom_node.ledger_clock import shift_times
 from dicom_node.ledger_custody import Alarms, Commitments
 from dicom_node.ledger_deliveries import (
@@ -33,6 +34,7 @@ from dicom_node.ledger_deliveries import (
 from dicom_node.ledger_findings import Findings
 from dicom_node.ledger_proofs import Proofs
 from dicom_node.ledger_quick import QuickWriter
+from dicom_node.ledger_results import ResultLedger
 from dicom_node.ledger_retention import Retention
 from dicom_node.ledger_routes import set_route, take_next_best
 from dicom_node.ledger_search import series_ending_in
@@ -94,6 +96,8 @@ class Ledger:
         self._quick = None if file is None else QuickWriter(file, BUSY_TIMEOUT_MS)
         self.retention = Retention(database)
         self.proofs = Proofs(database)
+        self.results = ResultLedger(database)
+        self.capabilities = CapabilityLedger(database)
 
     @classmethod
     def open(cls, url: str) -> Self:

@@ -14,6 +14,7 @@ from dicom_node.config import DeliverySettings, DestinationSettings, NodeSetting
 from dicom_node.destinations import peer_of
 from dicom_node.errors import (
     IllegalTransitionError,
+    ObjectRefusedError,
     PeerError,
     SettingsError,
     StaleRevisionError,
@@ -41,7 +42,6 @@ Store = Callable[[Sequence[OutgoingFile]], Sequence[Answer]]
 """One association with the destination; raises ``PeerError`` when there is none."""
 
 ABANDONED = "DELIVERY_ABANDONED"
-REFUSED = "OBJECT_REFUSED"
 _LEASE_MARGIN_S = 30.0
 _DELIVERABLE = frozenset({SeriesState.ANALYZED, SeriesState.DELIVERING})
 _NOT_MEASURED = frozenset({SeriesState.SKIPPED, SeriesState.FAILED})
@@ -160,7 +160,7 @@ class Outbox:
         elif got_nothing(deliveries):
             self._abandon(record, DeliveryState.REFUSED, deliveries, now)
         else:
-            reason = Reason(REFUSED, _what(DeliveryState.REFUSED, deliveries))
+            reason = Reason(ObjectRefusedError.code, _what(DeliveryState.REFUSED, deliveries))
             self._end(record, SeriesEvent.SOME_REFUSED, now, reason)
 
     def _abandon(

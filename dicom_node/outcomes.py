@@ -7,9 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from dicom_node.background import entry_from_json, entry_to_json
 from dicom_node.dispositions import Disposition, disposition_of
 from dicom_node.errors import SpoolError
-from dicom_node.records import Reason, ResultFile
+from dicom_node.records import Reason, ResultEntry, ResultFile
 
 
 class OutcomeKind(StrEnum):
@@ -43,12 +44,15 @@ class Outcome:
         Objects in the spool that destinations get.
     measurement : mapping
         The measurement as ``measurement.json`` holds it; empty without one.
+    entry : ResultEntry or None
+        What the ledger remembers of the measurement.
     """
 
     kind: OutcomeKind
     reason: Reason | None = None
     results: tuple[ResultFile, ...] = ()
     measurement: Mapping[str, Any] = field(default_factory=dict)
+    entry: ResultEntry | None = None
 
     def to_json(self) -> bytes:
         """Return the outcome as it lies in the spool."""
@@ -68,6 +72,7 @@ class Outcome:
                 "reason": reason,
                 "results": results,
                 "measurement": dict(self.measurement),
+                "entry": self.entry and entry_to_json(self.entry),
             },
             indent=2,
         ).encode()
@@ -93,7 +98,9 @@ class Outcome:
                 )
                 for result in data["results"]
             )
-            return cls(OutcomeKind(data["kind"]), reason, results, data["measurement"])
+            # Outcomes of older versions have none.
+            entry = data.get("entry") and entry_from_json(data["entry"])
+            return cls(OutcomeKind(data["kind"]), reason, results, data["measurement"], entry)
         except (ValueError, KeyError, TypeError) as error:
             raise SpoolError(f"an outcome in the spool is damaged: {error!r}") from None
 

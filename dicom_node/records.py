@@ -5,10 +5,10 @@ Times are aware and in UTC. UIDs identify everything; no record holds a patient'
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dicom_node.routes import Route
 
@@ -434,3 +434,66 @@ class Alarm:
     last_at: datetime
     occurrences: int
     cleared_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """A result object that this node made, as others may refer to it.
+
+    Parameters
+    ----------
+    name : str
+        Of its builder, such as ``"sr"``.
+    sop_class_uid, sop_instance_uid, series_instance_uid : str
+        Its own.
+    """
+
+    name: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultEntry:
+    """One measurement that this node made, with the objects that state it.
+
+    Parameters
+    ----------
+    series_instance_uid : str
+        Of the ledger's series that led to it: the images, or a corrected segmentation.
+    revision : int
+    version : str
+        Digest of software, models, cut-offs and prior: the same images measured with other
+        weights are another version.
+    source_series_uid : str
+        The measured images.
+    study_instance_uid : str
+    study_date : date or None
+        Of the images.
+    by_reader : bool
+        Whether a reader corrected the mask.
+    measurement : mapping
+        As in ``measurement.json``.
+    objects : tuple of ResultObject
+        In the order in which they were made.
+    """
+
+    series_instance_uid: str
+    revision: int
+    version: str
+    source_series_uid: str
+    study_instance_uid: str
+    study_date: date | None
+    by_reader: bool
+    measurement: Mapping[str, Any]
+    objects: tuple[ResultObject, ...]
+
+    @property
+    def origin(self) -> tuple[str, int, str]:
+        """What tells it from every other one."""
+        return self.series_instance_uid, self.revision, self.version
+
+    def latest(self, name: str) -> ResultObject | None:
+        """Object of a name; the last one when other priors made several."""
+        return next((one for one in reversed(self.objects) if one.name == name), None)

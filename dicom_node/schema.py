@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
     Float,
@@ -203,6 +204,55 @@ SWITCH: Final = Table(
     Column("name", _WORD, primary_key=True),
     Column("set_at", UtcDateTime, nullable=False),
     Column("set_by", String(64), nullable=False),
+)
+
+MEASUREMENT: Final = Table(
+    "measurement",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    # No foreign key: what was measured outlives what is kept of a series.
+    Column("series_instance_uid", _UID, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("source_series_uid", _UID, nullable=False),
+    Column("study_instance_uid", _UID, nullable=False),
+    Column("study_date", Date),
+    Column("patient_key", String(64), nullable=False),
+    Column("by_reader", Boolean, nullable=False),
+    Column("measurement", Text, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Index(None, "series_instance_uid", "revision", "version", unique=True),
+    Index(None, "source_series_uid"),
+    Index(None, "patient_key"),
+)
+
+RESULT: Final = Table(
+    "result",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("sop_instance_uid", _UID, nullable=False),
+    Column("sop_class_uid", _UID, nullable=False),
+    Column("series_instance_uid", _UID, nullable=False),
+    Column("name", _WORD, nullable=False),
+    # The measurement that it states, by what tells that from every other one.
+    Column("origin_series_uid", _UID, nullable=False),
+    Column("origin_revision", Integer, nullable=False),
+    Column("origin_version", String(64), nullable=False),
+    Index(None, "sop_instance_uid", unique=True),
+    Index(None, "origin_series_uid"),
+)
+
+CAPABILITY: Final = Table(
+    "capability",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("destination", _WORD, nullable=False),
+    Column("name", _WORD, nullable=False),
+    Column("sop_class_uid", _UID, nullable=False),
+    Column("transfer_syntax_uid", _UID, nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Index(None, "destination"),
 )
 
 

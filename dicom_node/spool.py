@@ -92,6 +92,7 @@ class Spool:
         incoming/*.part                              instances that arrive or broke off
         instances/<series>/<sop instance>_<start of sha256>.dcm
         results/<series>/revision_<n>/work.json      what to analyse
+        results/<series>/revision_<n>/background.json  what is known already
         results/<series>/revision_<n>/<name>         result objects
         results/<series>/revision_<n>/outcome.json   how it ended
         patient.key                                  secret of the patient digests
@@ -275,6 +276,20 @@ class Spool:
             return path.stat().st_mtime_ns
         except OSError:
             return None
+
+    def put_background(self, series_instance_uid: str, revision: int, background: bytes) -> None:
+        """Write down what the ledger knows that the work on a revision needs."""
+        self._put(revision_folder(series_instance_uid, revision) / "background.json", background)
+
+    def read_background(self, series_instance_uid: str, revision: int) -> bytes | None:
+        """Read what ``put_background`` wrote; ``None`` when nothing was."""
+        path = revision_folder(series_instance_uid, revision) / "background.json"
+        try:
+            return self.path(path).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SpoolError(f"background {path} cannot be read: {error.strerror}") from None
 
     def put_results(
         self, series_instance_uid: str, revision: int, objects: Mapping[str, bytes]

@@ -9,11 +9,19 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from dicom_node import __version__
+from dicom_node.background import Background, prior_among
 from dicom_node.config import NodeSettings
 from dicom_node.errors import DeviceMemoryError, SettingsError
+from dicom_node.lineage import (
+    corrected_by,
+    predecessor_of,
+    prior_of,
+    study_date,
+    version_of,
+)
 from dicom_node.outcomes import Outcome, OutcomeKind, failure
 from dicom_node.profiles import NOT_ANALYSED, needed
-from dicom_node.records import ResultFile
+from dicom_node.records import ResultEntry, ResultFile, ResultObject
 from dicom_node.spool import PICTURE, Spool
 from pipeline.analyze import (
     AnalysisRequest,
@@ -23,6 +31,7 @@ from pipeline.analyze import (
     load_cutoffs,
     load_models,
 )
+from pipeline.correct import measure_correction
 from pipeline.errors import PipelineError
 from pipeline.objects import not_analysed
 from pipeline.objects.identity import ResultContext
@@ -30,6 +39,7 @@ from pipeline.objects.measurement import measurement_json
 from pipeline.objects.overlay import overlay_png
 from pipeline.objects.part10 import read_files
 from pipeline.objects.results import RESULT_BUILDERS
+from pipeline.types import Analysis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +63,8 @@ class WorkerContext:
 
 def make_context(settings: NodeSettings) -> WorkerContext:
     """Load models and cut-offs, once for the life of a process.
+
+    Without destinations the usual objects are made, which stay in the spool.
 
     Raises
     ------
@@ -103,10 +115,19 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
     """
     spool = context.spool
     work = spool.read_work(series_instance_uid, revision)
-    datasets = read_files([spool.path(path) for path in work.paths])[series_instance_uid]
+    content = spool.read_background(series_instance_uid, revision)
+    background = (
+        Background(series_instance_uid) if content is None else Background.from_json(content)
+    )
+    paths = [spool.path(path) for path in work.paths]
+    datasets = read_files(paths)[background.source_series_uid]
+    prior = prior_among(background.priors, study_date(datasets))
+    origin = series_instance_uid, revision, version_of(context.models, context.cutoffs, prior)
     request = AnalysisRequest(
         content_datetime=work.queued_at,
         software_version=__version__,
+        prior=prior_of(prior),
+        predecessor=predecessor_of(background, origin),
         cutoffs=context.cutoffs,
         outputs=tuple(name for name in context.outputs if name in RESULT_BUILDERS),
     )
@@ -122,7 +143,7 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
 
     try:
         with _memory_errors_named(series_instance_uid):
-            analysis, objects = analyze_series(datasets, context.models, request)
+            analysis, objects = _measured(datasets, background, context, request)
     except PipelineError as error:
         outcome = failure(error)
         if outcome is None or not _is_reported(error, context):
@@ -130,7 +151,30 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
         return replace(outcome, results=keep(_report_on(error, datasets, request), {}))
     measurement: Mapping[str, object] = measurement_json(analysis, __version__)
     results = keep(objects, {PICTURE: overlay_png(analysis)})
-    return Outcome(OutcomeKind.MEASURED, results=results, measurement=measurement)
+    entry = ResultEntry(
+        *origin,
+        source_series_uid=background.source_series_uid,
+        study_instance_uid=str(datasets[0].StudyInstanceUID),
+        study_date=study_date(datasets),
+        by_reader=background.segmentation is not None,
+        measurement=measurement,
+        objects=tuple(_result_object(name, dataset) for name, dataset in objects.items()),
+    )
+    return Outcome(OutcomeKind.MEASURED, results=results, measurement=measurement, entry=entry)
+
+
+def _measured(
+    datasets: Sequence[Dataset],
+    background: Background,
+    context: WorkerContext,
+    request: AnalysisRequest,
+) -> tuple[Analysis, Mapping[str, Dataset]]:
+    if background.segmentation is None:
+        return analyze_series(datasets, context.models, request)
+    path = context.spool.path(background.segmentation)
+    ((segmentation,),) = read_files([path]).values()
+    corrected = corrected_by(background, context.models)
+    return measure_correction(segmentation, datasets, corrected, request)
 
 
 def _is_reported(error: PipelineError, context: WorkerContext) -> bool:
@@ -170,4 +214,13 @@ def _result_file(dataset: Dataset, path: Path) -> ResultFile:
         sop_class_uid=str(dataset.SOPClassUID),
         transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
         path=path,
+    )
+
+
+def _result_object(name: str, dataset: Dataset) -> ResultObject:
+    return ResultObject(
+        name=name,
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
     )

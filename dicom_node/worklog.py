@@ -105,6 +105,8 @@ class WorkLog:
         if record.state not in _AT_WORK:
             logger.info("outcome of work that is over", series=series_instance_uid)
             return
+        if outcome.entry is not None:
+            self.ledger.results.record(outcome.entry, at)
         # Deliveries come first: after a crash in between the outcome is recorded again.
         destinations = self._destinations_of(record)
         for destination in destinations:

@@ -104,6 +104,24 @@ class AnalysisRequest:
     prior: PriorMeasurement | None = None
     predecessor: PredecessorReport | None = None
 
+    def stated(self, subject: Subject) -> Subject:
+        """Return a subject with what a person stated in place of the header's."""
+        return replace(
+            subject,
+            sex=self.sex or subject.sex,
+            height_m=self.height_m or subject.height_m,
+        )
+
+    def context(self, datasets: Sequence[Dataset]) -> ResultContext:
+        """Return what the result objects of a series need beyond the analysis."""
+        return ResultContext(
+            tuple(datasets),
+            self.content_datetime,
+            self.software_version,
+            prior=self.prior,
+            predecessor=self.predecessor,
+        )
+
 
 def load_models(segmenter: Path | None, level_finder: Path | None, device: str = "auto") -> Models:
     """Load the models of a process.
@@ -149,27 +167,12 @@ def analyze_series(
     chosen_by_hand = request.slice_uid is not None
     check_eligibility(datasets, fewest_slices=1 if chosen_by_hand else FEWEST_SLICES)
     volume = read_volume(datasets)
-    subject = _subject(datasets, request)
+    subject = request.stated(read_subject(datasets))
     analysis = _measure(volume, subject, models, request)
     remarks = (*subject_remarks(datasets), *series_remarks(datasets, volume))
     analysis = replace(analysis, quality=(*analysis.quality, *remarks))
-    context = ResultContext(
-        tuple(datasets),
-        request.content_datetime,
-        request.software_version,
-        prior=request.prior,
-        predecessor=request.predecessor,
-    )
+    context = request.context(datasets)
     return analysis, {name: RESULT_BUILDERS[name](analysis, context) for name in request.outputs}
-
-
-def _subject(datasets: Sequence[Dataset], request: AnalysisRequest) -> Subject:
-    subject = read_subject(datasets)
-    return replace(
-        subject,
-        sex=request.sex or subject.sex,
-        height_m=request.height_m or subject.height_m,
-    )
 
 
 def _measure(

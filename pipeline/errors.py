@@ -20,6 +20,7 @@
     ├── SliceNotInSeriesError       SLICE_NOT_IN_SERIES
     ├── ImplausibleResultError      RESULT_IMPLAUSIBLE
     ├── CutoffProfileError          CUTOFFS_UNUSABLE
+    ├── CorrectionError             CORRECTION_UNUSABLE
     └── ModelError                  MODEL_UNUSABLE
 
 Each leaf class has a stable ``code``. Messages quote numbers, UIDs and attribute names, never a
@@ -131,6 +132,12 @@ class CutoffProfileError(PipelineError):
     """A cut-off profile does not exist or is malformed."""
 
     code = "CUTOFFS_UNUSABLE"
+
+
+class CorrectionError(PipelineError):
+    """A segmentation that a reader sent does not tell muscle on a slice of the series."""
+
+    code = "CORRECTION_UNUSABLE"
 
 
 class ModelError(PipelineError):

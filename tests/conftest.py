@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -17,22 +18,27 @@ def repository() -> Path:
     return REPOSITORY
 
 
+def missing(message: str) -> NoReturn:
+    """Fail in CI, say on a desk why a test is skipped."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def find_tool(name: str) -> str:
+    """Path of a program."""
+    # Some come as wheels, beside the interpreter; Debian keeps Orthanc where root looks.
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"]
+    path = shutil.which(name, path=os.pathsep.join(folders))
+    if path is None:
+        missing(f"{name} is not installed; tests/run.sh installs it")
+    return path
+
+
 @pytest.fixture
 def tool() -> Callable[[str], str]:
     """Path of a program; without it a test fails in CI and says on a desk why it is skipped."""
-
-    def find(name: str) -> str:
-        # Some come as wheels, beside the interpreter; Debian keeps Orthanc where root looks.
-        folders = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"]
-        path = shutil.which(name, path=os.pathsep.join(folders))
-        if path is None:
-            message = f"{name} is not installed; tests/run.sh installs it"
-            if os.environ.get("CI") == "true":
-                pytest.fail(message)
-            pytest.skip(message)
-        return path
-
-    return find
+    return find_tool
 
 
 @pytest.fixture

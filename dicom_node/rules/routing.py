@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from dicom_node.corrections import is_segmentation
 from dicom_node.errors import IllegalTransitionError, StaleRevisionError
 from dicom_node.ledger import Ledger
 from dicom_node.ledger_routes import NOT_BEST_OF_STUDY
@@ -25,6 +26,8 @@ from pipeline.objects.part10 import read_files
 logger = structlog.get_logger(__name__)
 
 BEST_OF_STUDY: Final = "BEST_OF_STUDY"
+_CORRECTION: Final = Route("correction")
+"""Of a segmentation that comes from a reader: rules are about images."""
 _UNREAD: Final = Route("unread")
 """Of a series that cannot be read: a worker finds out why, out of reach of the associations."""
 
@@ -81,8 +84,11 @@ class Router:
 
     def _route(self, record: SeriesRecord, book: RuleBook, now: datetime) -> None:
         uid, revision = record.series_instance_uid, record.revision
-        files = self.spool.series_files(self.ledger.own_instances(uid))
-        found = examine(files, record.source_ae_title)
+        instances = self.ledger.own_instances(uid)
+        if is_segmentation(instances):
+            self.ledger.set_route(uid, revision, _CORRECTION, (), now)
+            return
+        found = examine(self.spool.series_files(instances), record.source_ae_title)
         if isinstance(found, Reason):
             self._skip(record, found, now)
             return

@@ -61,6 +61,26 @@ class PredecessorReport:
     sop_class_uid: str = Comprehensive3DSRStorage
 
 
+@dataclass(frozen=True, slots=True)
+class ReaderSegmentation:
+    """A segmentation of the measured series that a reader corrected.
+
+    Parameters
+    ----------
+    series_instance_uid, sop_instance_uid : str
+    frame_number : int
+        One-based: muscle on the measured slice.
+    tracking_uid, tracking_id : str
+        Of the muscle segment; empty where it has none.
+    """
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    frame_number: int
+    tracking_uid: str = ""
+    tracking_id: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ResultContext:
     """What result objects need beyond the analysis.
@@ -78,6 +98,8 @@ class ResultContext:
         What the reports compare the result with.
     predecessor : PredecessorReport or None
         What the reports replace.
+    reader : ReaderSegmentation or None
+        The mask that was measured, when it is not our own.
     """
 
     sources: tuple[Dataset, ...]
@@ -86,6 +108,7 @@ class ResultContext:
     uid_root_key: str = "psoas"
     prior: PriorMeasurement | None = None
     predecessor: PredecessorReport | None = None
+    reader: ReaderSegmentation | None = None
 
     def __post_init__(self) -> None:
         if self.created_at.tzinfo is None:
@@ -119,7 +142,7 @@ def derived_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
 
 
 def report_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
-    """Derive a UID for an object that also states the prior and the predecessor.
+    """Derive a UID for an object that also states prior, predecessor and the reader's mask.
 
     A prior that becomes known later makes another report, never other bytes under the same UID.
     """
@@ -128,6 +151,7 @@ def report_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
             derived_uid(analysis, context, kind),
             repr(context.prior),
             repr(context.predecessor),
+            repr(context.reader),
         ]
     )
 

@@ -139,11 +139,10 @@ def _observation_context(context: ResultContext) -> highdicom.sr.ObservationCont
 def _segment_group(
     analysis: Analysis, context: ResultContext, frame: Frame
 ) -> highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    number = seg.frame_number(analysis, _MUSCLE, analysis.composition.level.slice_index)
     reference = highdicom.sr.ReferencedSegmentationFrame(
         sop_class_uid=SegmentationStorage,
-        sop_instance_uid=derived_uid(analysis, context, "seg"),
-        frame_number=number,
+        sop_instance_uid=_mask_uid(analysis, context),
+        frame_number=_mask_frame(analysis, context),
         segment_number=1,
         source_image=highdicom.sr.SourceImageForSegmentation(
             sop_class_uid(frame.dataset), sop_instance_uid(frame.dataset), _frame_numbers(frame)
@@ -188,10 +187,25 @@ def _outline_group(
     )
 
 
+def _mask_uid(analysis: Analysis, context: ResultContext) -> str:
+    if context.reader is not None:
+        return context.reader.sop_instance_uid
+    return derived_uid(analysis, context, "seg")
+
+
+def _mask_frame(analysis: Analysis, context: ResultContext) -> int:
+    if context.reader is not None:
+        return context.reader.frame_number
+    return seg.frame_number(analysis, _MUSCLE, analysis.composition.level.slice_index)
+
+
 def _tracking(analysis: Analysis, context: ResultContext) -> highdicom.sr.TrackingIdentifier:
+    uid, identifier = "", ""
+    if context.reader is not None:
+        uid, identifier = context.reader.tracking_uid, context.reader.tracking_id
     return highdicom.sr.TrackingIdentifier(
-        uid=seg.tracking_uid(analysis, context, _MUSCLE),
-        identifier=seg.tracking_id(analysis, _MUSCLE),
+        uid=uid or seg.tracking_uid(analysis, context, _MUSCLE),
+        identifier=identifier or seg.tracking_id(analysis, _MUSCLE),
     )
 
 
@@ -286,8 +300,12 @@ def _evidence(analysis: Analysis, frame: Frame) -> Dataset:
 def _segmentation(analysis: Analysis, context: ResultContext, frame: Frame) -> Dataset:
     reference = describe_image(analysis, frame)
     reference.SOPClassUID = SegmentationStorage
-    reference.SOPInstanceUID = derived_uid(analysis, context, "seg")
-    reference.SeriesInstanceUID = derived_uid(analysis, context, "seg series")
+    reference.SOPInstanceUID = _mask_uid(analysis, context)
+    reference.SeriesInstanceUID = (
+        derived_uid(analysis, context, "seg series")
+        if context.reader is None
+        else context.reader.series_instance_uid
+    )
     return reference
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from dicom_node.config import DestinationSettings, NodeSettings
 from dicom_node.errors import BrokerError
 from dicom_node.ledger import Ledger
 from dicom_node.receiver import Receiver
-from dicom_node.records import ReceivedInstance
+from dicom_node.records import ReceivedInstance, ResultEntry, ResultObject
 from dicom_node.serve import listening
 from dicom_node.spool import Spool
 
@@ -88,6 +88,25 @@ def instance(number: int = 1, **changes: Any) -> ReceivedInstance:
         size_bytes=1000,
         patient_key="a" * 64,
         received_at=START,
+    )
+    return replace(made, **changes)
+
+
+def result_entry(number: int = 1, **changes: Any) -> ResultEntry:
+    """A measurement of series 1.2.3 with a report; ``number`` makes it differ from others."""
+    made = ResultEntry(
+        series_instance_uid="1.2.3",
+        revision=1,
+        version=f"version {number}",
+        source_series_uid="1.2.3",
+        study_instance_uid="1.2",
+        study_date=date(2026, 1, 2),
+        by_reader=False,
+        measurement={"skeletal_muscle_area_cm2": 100.0 + number},
+        objects=(
+            ResultObject("seg", "1.2.840.10008.5.1.4.1.1.66.4", f"2.25.{number}1", "2.25.1"),
+            ResultObject("sr", "1.2.840.10008.5.1.4.1.1.88.34", f"2.25.{number}2", "2.25.2"),
+        ),
     )
     return replace(made, **changes)
 

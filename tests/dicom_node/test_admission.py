@@ -8,6 +8,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MRImageStorage,
+    SegmentationStorage,
 )
 
 from dicom_node.admission import (
@@ -69,6 +70,14 @@ def test_what_is_no_ct_is_a_mismatch() -> None:
     command = Command(MRImageStorage, "1.2.3.1", ExplicitVRLittleEndian)
     data = memoryview(encoded(ct_header(SOPClassUID=MRImageStorage)))
     assert status(admit(data, command)) == MISMATCH
+
+
+def test_segmentation_is_taken_as_one() -> None:
+    command = Command(SegmentationStorage, "1.2.3.1", ExplicitVRLittleEndian)
+    header = ct_header(SOPClassUID=SegmentationStorage, Modality="SEG")
+    assert isinstance(admit(memoryview(encoded(header)), command), Header)
+    header.Modality = "CT"
+    assert status(admit(memoryview(encoded(header)), command)) == MISMATCH
 
 
 def test_data_that_breaks_off_in_the_pixels_is_not_understood() -> None:

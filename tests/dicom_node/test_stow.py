@@ -12,6 +12,7 @@ import pytest
 from pydicom import dcmread
 
 from dicom_node.config import WebSettings
+from dicom_node.contexts import RESULT_SOP_CLASSES
 from dicom_node.errors import PeerError, SettingsError
 from dicom_node.outbox import Verdict, verdict_on
 from dicom_node.sender import OutgoingFile, Problem
@@ -95,6 +96,11 @@ def test_results_lie_in_orthanc_as_they_were_made(
         stored = {str(one.SOPInstanceUID): one for one in orthanc.instances()}
     for file in results:
         assert stored[file.sop_instance_uid] == dcmread(file.path)
+
+
+def test_objects_are_of_the_classes_that_a_pacs_is_asked_for(results: list[OutgoingFile]) -> None:
+    classes = {file.path.stem: file.sop_class_uid for file in results}
+    assert classes.items() <= RESULT_SOP_CLASSES.items()
 
 
 def test_object_that_is_refused_leaves_the_others_alone(results: list[OutgoingFile]) -> None:

@@ -1,0 +1,90 @@
+"""Tell a worker's request what came before: predecessor, prior, what a reader corrected."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from dicom_node import __version__
+from dicom_node.background import Background, predecessor_among
+from dicom_node.records import ResultEntry
+from pipeline.analyze import Cutoffs, Models
+from pipeline.correct import CorrectedResult
+from pipeline.objects.attributes import text
+from pipeline.objects.identity import PredecessorReport
+from pipeline.types import Interval, ModelIdentity, PriorMeasurement
+
+
+def version_of(models: Models, cutoffs: Cutoffs, prior: ResultEntry | None) -> str:
+    """Digest of all but the images that determines what is reported."""
+    identities = (models.segmenter.identity, *models.level_finder.models)
+    parts = [
+        __version__,
+        *(f"{one.name} {one.version} {one.sha256}" for one in identities),
+        repr(cutoffs),
+        repr(prior and prior.origin),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def study_date(datasets: Sequence[Dataset]) -> date | None:
+    """Study Date (0008,0020) of a series, when it is one."""
+    try:
+        day = text(datasets[0], "StudyDate").replace(".", "")
+        return datetime.strptime(day, "%Y%m%d").date()  # noqa: DTZ007 - a day has no time zone
+    except ValueError:
+        return None
+
+
+def predecessor_of(
+    background: Background, origin: tuple[str, int, str]
+) -> PredecessorReport | None:
+    """Find the report that a new one of the same images replaces."""
+    entry = predecessor_among(background.earlier, origin)
+    if entry is None:
+        return None
+    report = entry.latest("sr")
+    if report is None:
+        return None
+    return PredecessorReport(
+        study_instance_uid=entry.study_instance_uid,
+        series_instance_uid=report.series_instance_uid,
+        sop_instance_uid=report.sop_instance_uid,
+        sop_class_uid=report.sop_class_uid,
+    )
+
+
+def prior_of(entry: ResultEntry | None) -> PriorMeasurement | None:
+    """Describe the measurement that a new one is compared with."""
+    if entry is None or entry.study_date is None:
+        return None
+    measurement = entry.measurement
+    return PriorMeasurement(
+        area_cm2=measurement["skeletal_muscle_area_cm2"],
+        study_date=entry.study_date,
+        interval=_interval(measurement.get("interval_cm2")),
+        segmenter=_identity(measurement["model"]),
+    )
+
+
+def corrected_by(background: Background, models: Models) -> CorrectedResult:
+    """Describe the latest measurement of the same images that is not a reader's."""
+    ours = [entry for entry in background.earlier if not entry.by_reader][-1]
+    named = [ours.measurement["model"], *ours.measurement["level_models"]]
+    return CorrectedResult(
+        level_sop_instance_uid=ours.measurement["level"]["sop_instance_uid"],
+        models=tuple(_identity(model) for model in named),
+        spec=models.segmenter.spec,
+    )
+
+
+def _identity(model: Mapping[str, str]) -> ModelIdentity:
+    return ModelIdentity(model["name"], model["version"], model["sha256"])
+
+
+def _interval(stored: Mapping[str, Any] | None) -> Interval | None:
+    return (
+        None if stored is None else Interval(stored["lower"], stored["upper"], stored["coverage"])
+    )

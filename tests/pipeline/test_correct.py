@@ -1,0 +1,147 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from pipeline.analyze import AnalysisRequest
+from pipeline.correct import CorrectedResult, measure_correction
+from pipeline.errors import CorrectionError
+from pipeline.objects.identity import PredecessorReport, ResultContext
+from pipeline.objects.seg import build as build_seg
+from pipeline.preprocess import PreprocessSpec
+from pipeline.tissues import SKELETAL_MUSCLE
+from pipeline.types import Analysis
+from tests.phantoms import TorsoPhantom, phantom_analysis
+from tests.reader import corrected, values_of
+
+PHANTOM = TorsoPhantom(shape=(5, 128, 128))
+LEVEL = 2
+PREDECESSOR = PredecessorReport(PHANTOM.study_instance_uid, "2.25.10", "2.25.11")
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A phantom with our segmentation of it."""
+
+    analysis: Analysis
+    images: list[Dataset]
+    segmentation: Dataset
+
+    def measure(
+        self, segmentation: Dataset, level: int = LEVEL
+    ) -> tuple[Analysis, dict[str, Dataset]]:
+        before = CorrectedResult(
+            PHANTOM.sop_instance_uid(level), self.analysis.models, PreprocessSpec()
+        )
+        request = AnalysisRequest(NOW, "0.0", predecessor=PREDECESSOR)
+        analysis, objects = measure_correction(segmentation, self.images, before, request)
+        return analysis, dict(objects)
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    analysis = phantom_analysis(PHANTOM, LEVEL)
+    images = PHANTOM.datasets()
+    return Case(analysis, images, build_seg(analysis, ResultContext(tuple(images), NOW, "0.0")))
+
+
+def left_half(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    kept = mask.copy()
+    kept[:, mask.shape[1] // 2 :] = False
+    return kept
+
+
+def test_area_is_that_of_the_readers_mask(case: Case) -> None:
+    analysis, _ = case.measure(corrected(case.segmentation, case.images, left_half))
+    pixels = int(left_half(PHANTOM.muscle_mask()[LEVEL]).sum())
+    area_cm2 = analysis.composition.of(SKELETAL_MUSCLE).area_cm2
+    assert area_cm2 == pytest.approx(pixels * PHANTOM.pixel_mm**2 / 100)  # type: ignore[operator]
+    assert analysis.composition.level.slice_index == LEVEL
+    assert analysis.interval is None
+
+
+def test_what_is_no_muscle_by_its_hu_is_not_counted(case: Case) -> None:
+    def everything(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return np.ones_like(mask)
+
+    analysis, _ = case.measure(corrected(case.segmentation, case.images, everything))
+    before = case.analysis.composition.of(SKELETAL_MUSCLE)
+    assert analysis.composition.of(SKELETAL_MUSCLE) == before
+    (remark,) = [flag for flag in analysis.quality if flag.code == "CORRECTED_BY_READER"]
+    assert "outside the HU range of muscle" in remark.message
+
+
+def test_other_tissues_of_the_reader_are_measured_too(case: Case) -> None:
+    unchanged: Callable[[NDArray[np.bool_]], NDArray[np.bool_]] = np.copy
+    three = corrected(case.segmentation, case.images, unchanged, segments=3)
+    analysis, _ = case.measure(three)
+    assert analysis.composition.tissues == case.analysis.composition.tissues
+
+
+def test_report_says_who_corrected_what(case: Case) -> None:
+    segmentation = corrected(case.segmentation, case.images, left_half)
+    _, objects = case.measure(segmentation)
+    assert "seg" not in objects
+    report = objects["sr"]
+    (study,) = report.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == PREDECESSOR.sop_instance_uid
+    assert any("Corrected by a reader" in text for text in values_of(report, "TextValue"))
+    evidence = {
+        instance.ReferencedSOPInstanceUID
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for instance in series.ReferencedSOPSequence
+    }
+    assert evidence == {segmentation.SOPInstanceUID, PHANTOM.sop_instance_uid(LEVEL)}
+    tracking_uid = segmentation.SegmentSequence[0].TrackingUID
+    assert tracking_uid == case.segmentation.SegmentSequence[0].TrackingUID
+    assert tracking_uid in str(report)
+    assert case.segmentation.SOPInstanceUID not in str(report)
+
+
+def test_two_corrections_make_two_reports(case: Case) -> None:
+    reports = [
+        case.measure(corrected(case.segmentation, case.images, left_half))[1]["sr"]
+        for _ in range(2)
+    ]
+    assert len({report.SOPInstanceUID for report in reports}) == 2
+
+
+def test_segment_that_lost_its_code_is_known_by_its_label(case: Case) -> None:
+    segmentation = corrected(case.segmentation, case.images, left_half)
+    code = segmentation.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]
+    code.CodeValue, code.CodingSchemeDesignator = "85756007", "SCT"
+    analysis, _ = case.measure(segmentation)
+    assert analysis.composition.of(SKELETAL_MUSCLE).area_cm2 > 0
+    segmentation.SegmentSequence[0].SegmentLabel = "Liver"
+    with pytest.raises(CorrectionError, match="skeletal muscle"):
+        case.measure(segmentation)
+
+
+def test_slice_that_the_reader_chose_is_measured(case: Case) -> None:
+    other = phantom_analysis(PHANTOM, LEVEL + 1)
+    segmentation = build_seg(other, ResultContext(tuple(case.images), NOW, "0.0"))
+    analysis, _ = case.measure(corrected(segmentation, case.images, left_half))
+    assert analysis.composition.level.slice_index == LEVEL + 1
+
+
+def test_segmentation_beside_the_pixels_is_refused(case: Case) -> None:
+    segmentation = corrected(case.segmentation, case.images, left_half)
+    group = segmentation.PerFrameFunctionalGroupsSequence[0]
+    group.PlanePositionSequence[0].ImagePositionPatient[0] += 1.5
+    with pytest.raises(CorrectionError, match="does not lie on the pixels"):
+        case.measure(segmentation)
+
+
+def test_segmentation_of_another_matrix_is_refused(case: Case) -> None:
+    other = TorsoPhantom(shape=(5, 64, 64), pixel_mm=6.0)
+    analysis, images = phantom_analysis(other, LEVEL), other.datasets()
+    segmentation = build_seg(analysis, ResultContext(tuple(images), NOW, "0.0"))
+    with pytest.raises(CorrectionError, match="64 x 64"):
+        case.measure(corrected(segmentation, images, left_half))
