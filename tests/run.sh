@@ -37,5 +37,6 @@ mypy
 say "import contracts"
 lint-imports
 say "pytest"
-# One process for each core; the tests of a file stay together and share its fixtures.
+# One process for each core, so a thread for each process; the tests of a file stay together and share its fixtures.
+export OMP_NUM_THREADS=1
 exec pytest --numprocesses auto --dist loadfile "$@"
