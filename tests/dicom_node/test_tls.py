@@ -82,6 +82,11 @@ def shake_hands(node: Node, context: ssl.SSLContext) -> ssl.SSLSocket:
     return secure
 
 
+def of_dcmtk(name: str, tool: Tool) -> str:
+    """A program of DCMTK; pynetdicom installs others under the same names, which know no TLS."""
+    return str(Path(tool("dcmdump")).with_name(name))
+
+
 def dcmtk(tool: str, authority: Authority, pair: Pair, *arguments: object) -> int:
     security = ["+tls", pair.private_key, pair.certificate, "+cf", authority.certificate]
     command = [tool, *security, "-aec", "PSOAS", *arguments]
@@ -97,8 +102,10 @@ def test_dcmtk_verifies_and_stores_over_tls(
     paths = sorted(demo_series.glob("*.dcm"))[:2]
     series = str(dcmread(paths[0], stop_before_pixels=True).SeriesInstanceUID)
     with secure_node(tmp_path, tls_settings(authority, ours)) as node:
-        assert dcmtk(tool("echoscu"), authority, theirs, "127.0.0.1", node.port) == 0
-        sent = dcmtk(tool("storescu"), authority, theirs, "-xs", "127.0.0.1", node.port, *paths)
+        assert dcmtk(of_dcmtk("echoscu", tool), authority, theirs, "127.0.0.1", node.port) == 0
+        sent = dcmtk(
+            of_dcmtk("storescu", tool), authority, theirs, "-xs", "127.0.0.1", node.port, *paths
+        )
         assert sent == 0
         assert len(node.ledger.instances(series)) == 2
 
