@@ -12,9 +12,10 @@ from types import ModuleType, SimpleNamespace
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage, generate_uid
 
-from dicom_node.config import load_settings
+from dicom_node.config import NodeSettings, load_settings
 from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import ResultFile
+from dicom_node.spool import Spool
 from dicom_node.worker_process import run_worker
 
 WORK_S = 0.2
@@ -42,10 +43,15 @@ def measure(series_instance_uid: str, revision: int, context: SimpleNamespace) -
     return Outcome(OutcomeKind.MEASURED, results=(result,))
 
 
+def make_context(settings: NodeSettings) -> SimpleNamespace:
+    """What ``measure`` needs, and no network."""
+    return SimpleNamespace(spool=Spool.of(settings.storage))
+
+
 def main() -> None:
     """Work until told to stop; the argument is the settings file."""
     stand_in = ModuleType("dicom_node.worker")
-    stand_in.make_context = lambda spool, *_more: SimpleNamespace(spool=spool)  # type: ignore[attr-defined]
+    stand_in.make_context = make_context  # type: ignore[attr-defined]
     stand_in.measure = measure  # type: ignore[attr-defined]
     sys.modules["dicom_node.worker"] = stand_in
     run_worker(load_settings(Path(sys.argv[1])), "gpu")
