@@ -28,15 +28,16 @@ install_packages() {
 
 command -v apt-get >/dev/null && install_packages
 bash deploy/setup.sh dev
-export PATH="$PWD/.venv/bin:$PATH"
+# Last, so that storescu and others are DCMTK's: pynetdicom brings programs of the same names.
+export PATH="$PATH:$PWD/.venv/bin"
 say "ruff"
-ruff format --check .
-ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/ruff check .
 say "mypy"
-mypy
+.venv/bin/mypy
 say "import contracts"
-lint-imports
+.venv/bin/lint-imports
 say "pytest"
 # One process for each core, so a thread for each process; the tests of a file stay together and share its fixtures.
 export OMP_NUM_THREADS=1
-exec pytest --numprocesses auto --dist loadfile "$@"
+exec .venv/bin/pytest --numprocesses auto --dist loadfile "$@"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.demo.processes import free_port
-from tests.benchmarks.machine import Cost, measured, wait_for_port
+from tests.benchmarks.machine import Cost, dcmtk, measured, wait_for_port
 
 _REPOSITORY = Path(__file__).parents[2]
 _ENOUGH_BYTES = 100_000
@@ -45,7 +45,7 @@ def orthanc(folder: Path, port: int) -> list[str]:
 
 def storescp_fork(folder: Path, port: int) -> list[str]:
     """DCMTK's storescp, one process for each association: nothing flushed, no index."""
-    return ["storescp", "--fork", "-od", str(folder), str(port)]
+    return [dcmtk("storescp"), "--fork", "-od", str(folder), str(port)]
 
 
 def pynetdicom_app(folder: Path, port: int) -> list[str]:
@@ -142,7 +142,7 @@ def _receiver(
         wait_for_port(port, process)
         # The first association loads what only associations need.
         subprocess.run(
-            ["echoscu", "-aec", "PSOAS", "127.0.0.1", str(port)], check=True, env=environment
+            [dcmtk("echoscu"), "-aec", "PSOAS", "127.0.0.1", str(port)], check=True, env=environment
         )
         yield process, port
     finally:
@@ -157,7 +157,7 @@ def _receiver(
 def _send(
     port: int, images: Sequence[Path], associations: int, environment: dict[str, str]
 ) -> None:
-    command = ["storescu", "-aec", "PSOAS", "127.0.0.1", str(port)]
+    command = [dcmtk("storescu"), "-aec", "PSOAS", "127.0.0.1", str(port)]
     senders = [
         subprocess.Popen(
             [*command, *map(str, images[number::associations])],

@@ -140,3 +140,9 @@ def _peak_mib(pid: int) -> float:
         return 0.0
     line = next((line for line in status.splitlines() if line.startswith("VmHWM")), "")
     return int(line.split()[1]) / 1024 if line else 0.0
+
+
+def dcmtk(name: str) -> str:
+    """Path of a program of DCMTK; pynetdicom brings others under the same names."""
+    beside = shutil.which("dcmdump")
+    return name if beside is None else str(Path(beside).with_name(name))

@@ -20,7 +20,7 @@ Tool = Callable[[str], str]
 def takes_work(settings: NodeSettings) -> bool:
     """Whether a task that was sent lies in the queue."""
     app = create_app(settings)
-    CeleryDispatcher(app).send_analysis("1.2.3", 1)
+    CeleryDispatcher(app).send_analysis("1.2.3", 1, 1)
     with app.connection_for_read() as connection:
         queue = connection.default_channel.queue_declare(GPU_QUEUE, passive=True)
     return bool(queue.message_count == 1)

@@ -32,6 +32,7 @@ from dicom_node.config import load_settings
 from dicom_node.demo.processes import Parts, free_port
 from dicom_node.ledger import Ledger
 from dicom_node.spool import Spool
+from tests.benchmarks.machine import dcmtk
 from tests.phantoms import TorsoPhantom
 from tests.system.sending import SendingScanner, opened
 
@@ -95,7 +96,7 @@ def psoas_kept(folder: Path, _port: int) -> dict[str, str]:
 
 def storescp_command(folder: Path, port: int) -> list[str]:
     (folder / "store").mkdir(exist_ok=True)
-    return ["storescp", "--fork", "-od", str(folder / "store"), str(port)]
+    return [dcmtk("storescp"), "--fork", "-od", str(folder / "store"), str(port)]
 
 
 def storescp_kept(folder: Path, _port: int) -> dict[str, str]:
@@ -171,7 +172,7 @@ class _OneAttempt(SendingScanner):
 def _listens(port: int) -> bool:
     return (
         subprocess.run(
-            ["echoscu", "-to", "2", "-aec", "PSOAS", "127.0.0.1", str(port)],
+            [dcmtk("echoscu"), "-to", "2", "-aec", "PSOAS", "127.0.0.1", str(port)],
             check=False,
             capture_output=True,
         ).returncode

@@ -42,6 +42,9 @@ pytestmark = pytest.mark.network
 
 _numbers = count(1)
 
+CLOSED = 0
+"""What a peer reads when the connection ended without an abort."""
+
 
 class CountingReceiver(Receiver):
     """Counts what pynetdicom read."""
@@ -222,10 +225,11 @@ def test_a_peer_that_falls_silent_within_an_image_loses_the_association(tmp_path
 def test_a_data_set_longer_than_allowed_ends_the_association(tmp_path: Path) -> None:
     listener = {"largest_instance_mib": 1}
     with listening_node(node_settings(tmp_path, listener=listener)) as node:
-        for pixel_bytes, kind in ((2**19, P_DATA), (2**20, ABORT)):
+        # The guard of the socket closes it, the loop of the fast path aborts: whoever reads first.
+        for pixel_bytes, kinds in ((2**19, {P_DATA}), (2**20, {ABORT, CLOSED})):
             with RawPeer(node.port) as peer:
                 peer.send(whole_store(*new_image(pixel_bytes)))
-                assert peer.receive()[0] == kind
+                assert peer.receive()[0] in kinds
         assert len(node.ledger.instances("1.2.3")) == 1
         assert half_received(node) == []
 
