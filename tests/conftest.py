@@ -27,9 +27,8 @@ def missing(message: str) -> NoReturn:
 
 def find_tool(name: str) -> str:
     """Path of a program."""
-    # Debian keeps Orthanc where root looks. Some come as wheels, beside the interpreter: those
-    # last, because pynetdicom brings a storescu of its own.
-    folders = [os.environ.get("PATH", ""), "/usr/sbin", str(Path(sys.executable).parent)]
+    # Some come as wheels, beside the interpreter; Debian keeps Orthanc where root looks.
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"]
     path = shutil.which(name, path=os.pathsep.join(folders))
     if path is None:
         missing(f"{name} is not installed; tests/run.sh installs it")
