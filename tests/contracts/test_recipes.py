@@ -28,6 +28,7 @@ def test_recipe_of_pretraining_loads_and_keeps_labelled_patients_out() -> None:
 @pytest.mark.parametrize("name", ["paper", "site"])
 def test_recipe_for_a_site_loads(name: str) -> None:
     recipe = read_finetune_recipe(RECIPES / f"{name}.toml")
+    assert recipe.epochs > 0 or recipe.steps > 0
     build_network(recipe.network, {**recipe.arguments, "out_channels": 5})
 
 

@@ -229,6 +229,7 @@ def test_the_dashboard_asks_what_prometheus_understands(
     repository: Path, tmp_path: Path, tool: Callable[[str], str]
 ) -> None:
     asked = expressions(repository / "deploy" / "monitoring" / "grafana-dashboard.json")
+    assert asked
     rules = [{"record": f"asked:{number}", "expr": expr} for number, expr in enumerate(asked)]
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
