@@ -1,5 +1,6 @@
 """The settings of a node: frozen, from one TOML file, an unknown key is an error."""
 
+import os
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
@@ -21,6 +22,12 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from dicom_node.errors import SettingsError
+from dicom_node.secret_files import (
+    credentials_folder,
+    read_secret,
+    with_files_found,
+    with_password,
+)
 
 # PS3.5 table 6.2-1: at most 16 characters of the default repertoire without backslash; spaces at
 # either end mean nothing.
@@ -69,6 +76,8 @@ class ListenerSettings(_Section):
     """Of one address, without an association request yet; one more ends the oldest."""
     largest_instance_mib: int = Field(default=1024, ge=1)
     """A longer message ends its association."""
+    stop_grace_s: Seconds = 5.0
+    """How long open associations may go on after the order to stop."""
 
 
 class TlsSettings(_Section):
@@ -261,8 +270,16 @@ class StorageSettings(_Section):
     """Spool, ledger and embedded broker; relative paths start at the settings file."""
     ledger_url: str | None = Field(default=None, repr=False)
     """SQLAlchemy URL; an SQLite file in `folder` when absent."""
+    ledger_password_file: Path | None = None
+    """Holds the password that `ledger_url` lacks."""
     free_space_watermark_mib: int = Field(default=1024, ge=0)
     """Below this much free space images are refused with status A700."""
+
+    @model_validator(mode="after")
+    def _password_has_a_url(self) -> Self:
+        if self.ledger_password_file is not None and self.ledger_url is None:
+            raise ValueError("ledger_password_file needs ledger_url")
+        return self
 
 
 class RetentionSettings(_Section):
@@ -283,6 +300,8 @@ class BrokerSettings(_Section):
         default=None, repr=False
     )
     """Redis URL; absent: the listener starts an embedded server in `storage.folder`."""
+    password_file: Path | None = None
+    """Holds the password that `url` lacks."""
     sentinel_master: str | None = None
     """Name of the master that the Sentinels of a `sentinel://` URL watch."""
 
@@ -291,6 +310,12 @@ class BrokerSettings(_Section):
         by_sentinel = self.url is not None and self.url.startswith("sentinel://")
         if by_sentinel != (self.sentinel_master is not None):
             raise ValueError("a sentinel:// URL and sentinel_master need each other")
+        return self
+
+    @model_validator(mode="after")
+    def _password_has_a_url(self) -> Self:
+        if self.password_file is not None and self.url is None:
+            raise ValueError("password_file needs url")
         return self
 
 
@@ -359,6 +384,8 @@ class MetricsSettings(_Section):
     """TCP port of `psoas serve`; no metrics when absent."""
     worker_port: Port | None = None
     """TCP port of `psoas worker --queue gpu`: disk and GPU of its host; none when absent."""
+    node_worker_port: Port | None = None
+    """TCP port of `psoas worker --queue node`: whether it works; none when absent."""
 
 
 class AlarmSettings(_Section):
@@ -366,6 +393,8 @@ class AlarmSettings(_Section):
 
     webhook: SecretStr | None = None
     """Address that takes alarms as JSON; it often holds a secret."""
+    webhook_file: Path | None = None
+    """Holds that address instead."""
     mail_to: tuple[str, ...] = ()
     """Addresses that get alarms by e-mail."""
     mail_from: str = "psoas@localhost"
@@ -539,7 +568,7 @@ def load_settings(path: Path) -> NodeSettings:
     Returns
     -------
     NodeSettings
-        With ``storage.folder`` made absolute, relative to the file.
+        With absolute paths, relative ones starting at the file, and with the secrets of its files.
 
     Raises
     ------
@@ -556,21 +585,30 @@ def load_settings(path: Path) -> NodeSettings:
     except ValidationError as error:
         faults = "; ".join(_fault(detail) for detail in error.errors())
         raise SettingsError(f"{path}: {faults}") from None
-    folder = (path.parent / settings.storage.folder).resolve()
-    storage = settings.storage.model_copy(update={"folder": folder})
-    tls = _with_absolute_paths(settings.tls, path.parent)
-    file = settings.rules.file
-    rules = RulesSettings(file=file and (path.parent / file).resolve())
-    return settings.model_copy(update={"storage": storage, "tls": tls, "rules": rules})
+    folder = path.resolve().parent
+    found = with_files_found(settings, folder, credentials_folder(os.environ))
+    return _with_secrets(found, path)
 
 
-def _with_absolute_paths(tls: TlsSettings | None, folder: Path) -> TlsSettings | None:
-    if tls is None:
-        return None
-    paths = {name: value for name, value in tls if isinstance(value, Path)}
-    return tls.model_copy(
-        update={name: (folder / value).resolve() for name, value in paths.items()}
-    )
+def _with_secrets(settings: NodeSettings, path: Path) -> NodeSettings:
+    storage, broker, alarms = settings.storage, settings.broker, settings.alarms
+    if (file := storage.ledger_password_file) is not None:
+        secret = read_secret(file, f"{path}: storage.ledger_password_file")
+        url = with_password(storage.ledger_url or "", secret)
+        storage = storage.model_copy(update={"ledger_url": url})
+    if (file := broker.password_file) is not None:
+        secret = read_secret(file, f"{path}: broker.password_file")
+        broker = broker.model_copy(update={"url": with_password(broker.url or "", secret)})
+    if (file := alarms.webhook_file) is not None:
+        address = read_secret(file, f"{path}: alarms.webhook_file")
+        alarms = _with_webhook(alarms, address, file)
+    return settings.model_copy(update={"storage": storage, "broker": broker, "alarms": alarms})
+
+
+def _with_webhook(alarms: AlarmSettings, address: str, file: Path) -> AlarmSettings:
+    if not address.startswith(("https://", "http://")):
+        raise SettingsError(f"alarms.webhook_file: {file} holds no address of http or https")
+    return alarms.model_copy(update={"webhook": SecretStr(address)})
 
 
 def _fault(detail: ErrorDetails) -> str:

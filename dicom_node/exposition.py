@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
@@ -31,6 +32,7 @@ def exposing(
     collector: Collector,
     health: Check,
     ready: Mapping[str, Check],
+    told: Mapping[str, Check] | None = None,
 ) -> Iterator[int | None]:
     """Answer ``/metrics``, ``/health`` and ``/ready`` in threads of their own.
 
@@ -43,6 +45,8 @@ def exposing(
         Why this process should be restarted; empty when it should not.
     ready : mapping of str to callable
         Why no work should be given to it, one reason for each part.
+    told : mapping of str to callable, optional
+        What ``/ready`` tells as well, and which is no reason to turn work away.
 
     Yields
     ------
@@ -62,7 +66,7 @@ def exposing(
     for of_python in (ProcessCollector, PlatformCollector, GCCollector):
         of_python(registry=registry)
     try:
-        server = _Server(address, registry, health, ready)
+        server = _Server(address, registry, health, Readiness(ready, told or {}))
     except OSError as error:
         place = f"{address[0]}:{address[1]}"
         raise SettingsError(f"metrics: {place} cannot be listened on: {error.strerror}") from None
@@ -82,6 +86,29 @@ def broker_check(settings: NodeSettings) -> Check:
     return lambda: "" if is_answering(settings) else "the broker does not answer"
 
 
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What is asked when somebody wants to know whether to send work.
+
+    Parameters
+    ----------
+    decisive : mapping of str to callable
+        One complaint here and no work should come.
+    told : mapping of str to callable
+        Complaints that are only passed on.
+    """
+
+    decisive: Mapping[str, Check]
+    told: Mapping[str, Check]
+
+    def ask(self) -> tuple[bool, dict[str, str]]:
+        """Return whether work may come, and what each part says."""
+        complaints = {name: _tried(check) for name, check in self.decisive.items()}
+        ready = not any(complaints.values())
+        complaints |= {name: _tried(check) for name, check in self.told.items()}
+        return ready, {name: text or "ok" for name, text in complaints.items()}
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -90,7 +117,7 @@ class _Server(ThreadingHTTPServer):
         address: tuple[str, int],
         registry: CollectorRegistry,
         health: Check,
-        ready: Mapping[str, Check],
+        ready: Readiness,
     ) -> None:
         super().__init__(address, _Handler)
         self.registry = registry
@@ -112,10 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
                 body = (complaint or "ok") + "\n"
                 self._answer(503 if complaint else 200, _PLAIN, body.encode())
             case "/ready":
-                complaints = {name: _tried(check) for name, check in self.server.ready.items()}
-                body = json.dumps({name: text or "ok" for name, text in complaints.items()}) + "\n"
-                status = 503 if any(complaints.values()) else 200
-                self._answer(status, "application/json", body.encode())
+                ready, parts = self.server.ready.ask()
+                body = json.dumps(parts) + "\n"
+                self._answer(200 if ready else 503, "application/json", body.encode())
             case _:
                 self._answer(404, _PLAIN, b"/metrics, /health or /ready\n")
 

@@ -1,5 +1,6 @@
 """Run the listener as a process, with the embedded broker when the settings name no other."""
 
+import os
 import threading
 from contextlib import ExitStack
 
@@ -11,6 +12,7 @@ from dicom_node.hardening import forbid_core_dumps
 from dicom_node.logs import configure_logs
 from dicom_node.monitoring import monitoring
 from dicom_node.serve import serve, stop_on_signals
+from dicom_node.service_manager import ALIVE, READY, STOPPING, tell_manager
 
 
 def run_listener(settings: NodeSettings) -> None:
@@ -35,4 +37,11 @@ def run_listener(settings: NodeSettings) -> None:
         if settings.broker.url is None:
             resources.enter_context(EmbeddedBroker(broker_folder(settings)))
         resources.enter_context(monitoring(settings))
-        serve(settings, CeleryDispatcher(create_app(settings)), stop)
+        resources.callback(tell_manager, STOPPING, os.environ)
+        serve(
+            settings,
+            CeleryDispatcher(create_app(settings)),
+            stop,
+            ready=lambda _port: tell_manager(READY, os.environ),
+            alive=lambda: tell_manager(ALIVE, os.environ),
+        )

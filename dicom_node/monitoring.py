@@ -31,15 +31,17 @@ def monitoring(settings: NodeSettings) -> Iterator[None]:
     with closing(Ledger.open(settings.ledger_url)) as ledger:
         collector = NodeCollector(settings, ledger, _utc_now)
         ready = _readiness(settings, ledger)
+        # Without a broker images are taken and kept all the same: no reason to turn scanners away.
+        told = {"broker": broker_check(settings)}
         with (
-            exposing(address, collector, _listens(settings), ready),
+            exposing(address, collector, _listens(settings), ready, told),
             watching(settings, ledger, _utc_now),
         ):
             yield
 
 
 def _readiness(settings: NodeSettings, ledger: Ledger) -> dict[str, Check]:
-    """Return what has to work for images to be taken and measured."""
+    """Return what has to work for images to be taken."""
     spool = Spool.of(settings.storage)
 
     def room() -> str:
@@ -50,7 +52,7 @@ def _readiness(settings: NodeSettings, ledger: Ledger) -> dict[str, Check]:
         ledger.counts()
         return ""
 
-    return {"spool": room, "ledger": books, "broker": broker_check(settings)}
+    return {"spool": room, "ledger": books}
 
 
 def _listens(settings: NodeSettings) -> Check:

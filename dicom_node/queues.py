@@ -2,7 +2,7 @@
 
 from typing import Final, cast
 
-from dicom_node.broker import broker_url
+from dicom_node.broker import client_of
 from dicom_node.celery_app import GPU_QUEUE, NODE_QUEUE
 from dicom_node.config import NodeSettings
 
@@ -19,12 +19,7 @@ def queue_lengths(settings: NodeSettings) -> dict[str, int]:
     redis.RedisError, OSError
         The broker is away.
     """
-    import redis
-
-    url = broker_url(settings).replace("redis+socket://", "unix://")
-    with redis.Redis.from_url(
-        url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-    ) as client:
+    with client_of(settings, _TIMEOUT_S) as client:
         return {
             queue: sum(cast("int", client.llen(queue + step)) for step in _PRIORITIES)
             for queue in (GPU_QUEUE, NODE_QUEUE)

@@ -41,8 +41,8 @@ from dicom_node.worklog import WorkLog
 logger = structlog.get_logger(__name__)
 
 _TICK_S: Final = 0.5
-_GRACE_S: Final = 5.0
-"""How long open associations may go on after the order to stop."""
+_ABORT_S: Final = 5.0
+"""How long aborted associations are waited for."""
 
 
 def serve(
@@ -50,6 +50,7 @@ def serve(
     dispatcher: Dispatcher,
     stop: threading.Event,
     ready: Callable[[int], None] = lambda _port: None,
+    alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Receive images and look after every series until ``stop`` is set.
 
@@ -61,6 +62,8 @@ def serve(
     stop : threading.Event
     ready : callable, optional
         Called with the TCP port as soon as peers can associate.
+    alive : callable, optional
+        Called after each look at the series.
 
     Raises
     ------
@@ -92,6 +95,7 @@ def serve(
                 with suppress(LedgerError):  # the duties complain of it
                     clock_watch.look(now)
                 steward.tick(now)
+                alive()
                 if steward.is_on(Switch.DRAINING) and _is_drained(ledger):
                     logger.info("drained")
                     break
@@ -143,7 +147,7 @@ def listening(
     try:
         yield servers[0].port
     finally:
-        _stop(ae, servers)
+        _stop(ae, servers, settings.listener.stop_grace_s)
 
 
 def utc_now() -> datetime:
@@ -151,16 +155,16 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _stop(ae: AE, servers: Sequence[GuardedServer]) -> None:
+def _stop(ae: AE, servers: Sequence[GuardedServer], grace_s: float) -> None:
     close_servers(servers)
-    _wait_for_associations(ae)
+    _wait_for_associations(ae, grace_s)
     for association in ae.active_associations:
         association.abort()
-    _wait_for_associations(ae)
+    _wait_for_associations(ae, _ABORT_S)
 
 
-def _wait_for_associations(ae: AE) -> None:
-    deadline = time.monotonic() + _GRACE_S
+def _wait_for_associations(ae: AE, longest_s: float) -> None:
+    deadline = time.monotonic() + longest_s
     while ae.active_associations and time.monotonic() < deadline:
         time.sleep(0.05)
 

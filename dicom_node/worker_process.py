@@ -7,8 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from multiprocessing import Event
 from pathlib import Path
@@ -25,6 +24,7 @@ from dicom_node.hardening import forbid_core_dumps, limit_memory
 from dicom_node.logs import configure_logs
 from dicom_node.spool import Spool
 from dicom_node.tasks import caught, register_analysis, register_records
+from dicom_node.worker_health import exposed
 
 if TYPE_CHECKING:
     from dicom_node.ledger import Ledger
@@ -78,17 +78,18 @@ def run_worker(settings: NodeSettings, queue: str) -> bool:
 
     signals.setup_logging.connect(configure, weak=False)
     signals.worker_process_init.connect(start, weak=False)
+    name = f"{queue}-{os.getpid()}@{socket.gethostname()}"
     worker = app.Worker(
         queues=[queue],
         concurrency=_PROCESSES[queue],
         pool="prefork",
-        hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
+        hostname=name,
         quiet=True,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
     )
-    with _exposed(settings, queue):
+    with exposed(app, settings, queue, name):
         worker.start()
     if worker.exitcode == EX_FAILURE and not unusable.is_set():
         start_anew("the broker answered what Celery cannot bear, or something unforeseen happened")
@@ -109,22 +110,6 @@ def start_anew(reason: str) -> NoReturn:
     logger.warning("worker broke off, starting it again", reason=reason, pause_s=_PAUSE_S)
     time.sleep(_PAUSE_S)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves
-
-
-@contextmanager
-def _exposed(settings: NodeSettings, queue: str) -> Iterator[None]:
-    """Let Prometheus see disk and GPU of a host that measures."""
-    port = settings.metrics.worker_port
-    if queue != GPU_QUEUE or port is None:
-        yield
-        return
-    from dicom_node.exposition import broker_check, exposing
-    from dicom_node.host_metrics import WorkerCollector
-
-    checks = {"broker": broker_check(settings)}
-    collector = WorkerCollector(settings.storage.folder)
-    with exposing((settings.metrics.host, port), collector, lambda: "", checks):
-        yield
 
 
 def run_all_workers(settings_file: Path) -> bool:

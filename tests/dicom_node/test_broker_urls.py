@@ -11,6 +11,7 @@ from dicom_node.broker import is_answering
 from dicom_node.celery_app import GPU_QUEUE, create_app
 from dicom_node.config import NodeSettings
 from dicom_node.dispatch import CeleryDispatcher
+from dicom_node.queues import queue_lengths
 from tests.dicom_node.factories import node_settings
 from tests.servers import redis_server, sentinel
 
@@ -35,6 +36,7 @@ def test_master_that_a_sentinel_names_takes_work(tmp_path: Path, tool: Tool) -> 
         settings = node_settings(tmp_path, broker=broker)
         assert is_answering(settings)
         assert takes_work(settings)
+        assert queue_lengths(settings) == {"gpu": 1, "node": 0}
         master.kill()
         assert not is_answering(settings)
 

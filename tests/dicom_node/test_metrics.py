@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -19,6 +20,7 @@ from dicom_node.exposition import exposing
 from dicom_node.host_metrics import gpu_metrics
 from dicom_node.ledger import Ledger
 from dicom_node.metrics import NodeCollector
+from dicom_node.monitoring import monitoring
 from dicom_node.records import Reason, ResultFile, SeriesEvent
 from tests.dicom_node.factories import ManualClock, instance, node_settings
 
@@ -178,6 +180,21 @@ def test_health_and_readiness_say_why(bench: Bench) -> None:
         assert (status, json.loads(body)["spool"]) == (503, "3 MiB are free")
         assert get(port, "/nowhere")[0] == 404
     assert bench.ledger.counts() == {}
+
+
+def test_a_broker_that_is_away_turns_no_image_away(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = node_settings(tmp_path, metrics={"port": port})
+    with monitoring(settings):
+        status, body = get(port, "/ready")
+        assert status == 200
+        assert json.loads(body) == {
+            "spool": "ok",
+            "ledger": "ok",
+            "broker": "the broker does not answer",
+        }
+        assert get(port, "/health")[0] == 503  # nothing listens for images here
 
 
 def names_in(text: str) -> set[str]:

@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
-from dicom_node.config import StorageSettings
+from dicom_node.config import NodeSettings, StorageSettings
 from dicom_node.errors import SettingsError
 from dicom_node.ledger import Ledger
 from dicom_node.serve import serve
@@ -99,6 +99,53 @@ def test_sigterm_stops_it_cleanly(tmp_path: Path) -> None:
         assert process.wait(timeout=30) == 0
 
 
+@contextmanager
+def in_this_process(
+    settings: NodeSettings, dispatcher: RecordingDispatcher
+) -> Iterator[tuple[int, threading.Event]]:
+    """Serve in a thread; yields the port and what stops it."""
+    stop, ports, ready = threading.Event(), list[int](), threading.Event()
+
+    def on_ready(port: int) -> None:
+        ports.append(port)
+        ready.set()
+
+    thread = threading.Thread(target=serve, args=(settings, dispatcher, stop, on_ready))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield ports[0], stop
+    finally:
+        stop.set()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def takes_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_an_open_association_may_finish_within_its_grace(
+    tmp_path: Path, demo_series: Path, soon: Callable[[Callable[[], bool]], None]
+) -> None:
+    settings = node_settings(tmp_path, listener={"stop_grace_s": 30.0})
+    images = [dcmread(path) for path in sorted(demo_series.glob("*.dcm"))[:2]]
+    ae = AE(ae_title="SCANNER")
+    ae.add_requested_context(CTImageStorage, images[0].file_meta.TransferSyntaxUID)
+    with in_this_process(settings, RecordingDispatcher()) as (port, stop):
+        association = ae.associate("127.0.0.1", port, ae_title="PSOAS")
+        assert association.send_c_store(images[0]).Status == 0x0000
+        stop.set()
+        soon(lambda: not takes_connections(port))  # newcomers are turned away at once
+        assert association.send_c_store(images[1]).Status == 0x0000
+        association.release()
+        assert association.is_released
+
+
 def test_an_address_in_use_is_said_in_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -113,21 +160,9 @@ def test_a_series_goes_from_the_wire_to_the_queue(
 ) -> None:
     completion = {"quiet_s": 0.5, "quiet_after_release_s": 0.1}
     settings = node_settings(tmp_path, completion=completion)
-    dispatcher, stop, ports = RecordingDispatcher(), threading.Event(), list[int]()
-    ready = threading.Event()
-
-    def on_ready(port: int) -> None:
-        ports.append(port)
-        ready.set()
-
-    thread = threading.Thread(target=serve, args=(settings, dispatcher, stop, on_ready))
-    thread.start()
-    try:
-        assert ready.wait(20)
-        Scanner(ports[0]).send(sorted(demo_series.glob("*.dcm")))
+    dispatcher = RecordingDispatcher()
+    with in_this_process(settings, dispatcher) as (port, _stop):
+        Scanner(port).send(sorted(demo_series.glob("*.dcm")))
         soon(lambda: bool(dispatcher.analyses))
-    finally:
-        stop.set()
-        thread.join(30)
     uid = str(dcmread(next(demo_series.glob("*.dcm"))).SeriesInstanceUID)
     assert dispatcher.analyses == [(uid, 1)]
