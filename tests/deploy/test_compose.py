@@ -168,8 +168,9 @@ def test_the_broker_asks_for_its_password(
     tool("redis-server")
     port = free_port()
     shell, option, script = services["broker"]["command"]
-    script = script.replace("$$", "$").replace("/run/secrets", str(secrets))
-    script = script.replace("/tmp/", f"{secrets.parent}/")  # noqa: S108 - of the container
+    conf = secrets.parent / "password.conf"
+    script = script.replace("$$", "$").replace("/tmp/password.conf", str(conf))  # noqa: S108
+    script = script.replace("/run/secrets", str(secrets))
     assert script.startswith("printf ")
     with subprocess.Popen(
         [shell, option, f"{script} --port {port} --dir {secrets.parent}"],
