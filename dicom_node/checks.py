@@ -171,8 +171,12 @@ def _try_models(settings: NodeSettings) -> str:
     from pipeline.analyze import load_models
 
     worker = settings.worker
-    model = load_models(worker.segmenter, worker.level_finder, worker.device).segmenter
-    return f"{model.identity.name} {model.identity.version} loads on {model.device}"
+    models = load_models(worker.segmenter, worker.level_finder, worker.device, worker.classifier)
+    loaded = [models.segmenter.identity]
+    if models.classifier is not None:
+        loaded.append(models.classifier.identity)
+    names = ", ".join(f"{one.name} {one.version}" for one in loaded)
+    return f"{names} loads on {models.segmenter.device}"
 
 
 def echo_of(destination: DestinationSettings, settings: NodeSettings) -> Callable[[], str]:

@@ -235,6 +235,8 @@ class WorkerSettings(_Section):
     """Folder of the segmentation model; the shipped one when absent."""
     level_finder: Path | None = None
     """Folder of the model that finds L3; the shipped one when absent."""
+    classifier: Path | None = None
+    """Folder of the classifier for a second opinion; none when absent."""
     time_limit_s: Annotated[float, Field(gt=1)] = 600.0
     """A series that takes longer is stopped and tried again."""
     memory_limit_mib: int = Field(default=16384, ge=0)

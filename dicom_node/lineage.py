@@ -19,7 +19,9 @@ from pipeline.types import Interval, ModelIdentity, PriorMeasurement
 
 def version_of(models: Models, cutoffs: Cutoffs, prior: ResultEntry | None) -> str:
     """Digest of all but the images that determines what is reported."""
-    identities = (models.segmenter.identity, *models.level_finder.models)
+    identities = [models.segmenter.identity, *models.level_finder.models]
+    if models.classifier is not None:
+        identities.append(models.classifier.identity)
     parts = [
         __version__,
         *(f"{one.name} {one.version} {one.sha256}" for one in identities),

@@ -197,8 +197,17 @@ def _measured(measurement: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("muscle", f"{measurement['skeletal_muscle_area_cm2']:.1f} cm²"),
         ("verdict", f"{assessment['verdict']}: {assessment['reason']}"),
+        *_second_opinion(measurement),
         *(("remark", f"{flag['message']} [{flag['code']}]") for flag in measurement["quality"]),
     ]
+
+
+def _second_opinion(measurement: Mapping[str, Any]) -> list[tuple[str, str]]:
+    opinion = measurement.get("second_opinion")
+    if not opinion:
+        return []
+    found = "low" if opinion["low"] else "not low"
+    return [("classifier", f"{found}, {opinion['probability_of_low']:.0%} (advisory)")]
 
 
 def _happened(entry: HistoryEntry) -> str:

@@ -81,7 +81,7 @@ def make_context(settings: NodeSettings) -> WorkerContext:
         known = ", ".join([*RESULT_BUILDERS, NOT_ANALYSED])
         raise SettingsError(f"destinations: no object is called {unknown[0]}; there are {known}")
     worker, measurement = settings.worker, settings.measurement
-    models = load_models(worker.segmenter, worker.level_finder, worker.device)
+    models = load_models(worker.segmenter, worker.level_finder, worker.device, worker.classifier)
     cutoffs = load_cutoffs(
         measurement.cutoffs, measurement.attenuation_cutoffs, measurement.cutoff_file
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
+from pipeline.classify import LoadedClassifier, load_classifier, second_opinion
 from pipeline.composition import measure
 from pipeline.cutoffs import DEFAULT_PROFILE, CutoffProfile, find_profile
 from pipeline.interval import interval_of
@@ -18,7 +19,7 @@ from pipeline.objects.eligibility import FEWEST_SLICES, check_eligibility
 from pipeline.objects.identity import PredecessorReport, ResultContext
 from pipeline.objects.results import DEFAULT_OUTPUTS, RESULT_BUILDERS
 from pipeline.objects.subject import subject_remarks
-from pipeline.quality import check, check_certainty, require_plausible
+from pipeline.quality import check, check_agreement, check_certainty, require_plausible
 from pipeline.sarcopenia import DENSITY_MEASURES, SIZE_MEASURES, assess, assess_attenuation
 from pipeline.segment import segment
 from pipeline.tissues import SKELETAL_MUSCLE
@@ -28,10 +29,11 @@ from pipeline.weights import LoadedModel, choose_device, load_model
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Models:
-    """What a process that measures keeps in memory."""
+    """What a process that measures keeps in memory; a classifier where the site has one."""
 
     segmenter: LoadedModel
     level_finder: LevelFinder
+    classifier: LoadedClassifier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,12 @@ class AnalysisRequest:
         )
 
 
-def load_models(segmenter: Path | None, level_finder: Path | None, device: str = "auto") -> Models:
+def load_models(
+    segmenter: Path | None,
+    level_finder: Path | None,
+    device: str = "auto",
+    classifier: Path | None = None,
+) -> Models:
     """Load the models of a process.
 
     Parameters
@@ -132,13 +139,19 @@ def load_models(segmenter: Path | None, level_finder: Path | None, device: str =
         Model folders; the shipped ones when ``None``.
     device : str
         As for ``pipeline.weights.choose_device``.
+    classifier : Path or None
+        Model folder; no second opinions when ``None``.
 
     Raises
     ------
     ModelError
     """
     chosen = choose_device(device)
-    return Models(load_model(segmenter, chosen), load_level_finder(level_finder, chosen))
+    return Models(
+        load_model(segmenter, chosen),
+        load_level_finder(level_finder, chosen),
+        load_classifier(classifier, chosen) if classifier else None,
+    )
 
 
 def analyze_series(
@@ -169,6 +182,7 @@ def analyze_series(
     volume = read_volume(datasets)
     subject = request.stated(read_subject(datasets))
     analysis = _measure(volume, subject, models, request)
+    analysis = _with_second_opinion(analysis, models.classifier)
     remarks = (*subject_remarks(datasets), *series_remarks(datasets, volume))
     analysis = replace(analysis, quality=(*analysis.quality, *remarks))
     context = request.context(datasets)
@@ -217,3 +231,12 @@ def _measure(
             else None
         ),
     )
+
+
+def _with_second_opinion(analysis: Analysis, classifier: LoadedClassifier | None) -> Analysis:
+    if classifier is None:
+        return analysis
+    index = analysis.composition.level.slice_index
+    opinion = second_opinion(classifier, analysis.volume, index)
+    flags = check_agreement(analysis.assessment, opinion)
+    return replace(analysis, second_opinion=opinion, quality=(*analysis.quality, *flags))

@@ -14,13 +14,16 @@ from pipeline.tissues import SKELETAL_MUSCLE, TISSUES
 from pipeline.types import (
     Acquisition,
     AnatomicLevel,
+    Assessment,
     BodyComposition,
     CTVolume,
     Interval,
     QualityFlag,
+    SecondOpinion,
     Severity,
     Subject,
     TissueMask,
+    Verdict,
 )
 
 # Wider than any adult or child in the literature that the cut-offs come from: smallest infant
@@ -142,6 +145,23 @@ def check_certainty(
             _inform("UNCALIBRATED", "The interval has a customary width; no errors calibrate it.")
         )
     return tuple(flags)
+
+
+def check_agreement(assessment: Assessment, opinion: SecondOpinion) -> tuple[QualityFlag, ...]:
+    """Say so when the classifier and the area disagree; an open verdict disagrees with nothing.
+
+    Parameters
+    ----------
+    assessment : Assessment
+        Of the size of the muscle.
+    opinion : SecondOpinion
+    """
+    opposite = Verdict.ABOVE_CUTOFF if opinion.is_low else Verdict.BELOW_CUTOFF
+    if assessment.verdict is not opposite:
+        return ()
+    found = "low" if opinion.is_low else "not low"
+    message = f"The classifier takes the muscle as {found} ({opinion.probability:.0%}), unlike"
+    return (_warn("CLASSIFIER_DISAGREES", f"{message} the measured area."),)
 
 
 def _warn(code: str, message: str) -> QualityFlag:

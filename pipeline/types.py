@@ -337,6 +337,29 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondOpinion:
+    """What a classifier thinks of the measured slice; advisory.
+
+    Parameters
+    ----------
+    probability : float
+        0 to 1, that the muscle is low.
+    threshold : float
+        Probability from which it counts as low.
+    model : ModelIdentity
+    """
+
+    probability: float
+    threshold: float
+    model: ModelIdentity
+
+    @property
+    def is_low(self) -> bool:
+        """Whether the muscle counts as low."""
+        return self.probability >= self.threshold
+
+
+@dataclass(frozen=True, slots=True)
 class PriorMeasurement:
     """An earlier result of the same patient, to be stated beside the present one.
 
@@ -379,6 +402,8 @@ class Analysis:
         The segmenter first, then the finder of the level.
     attenuation_assessment : Assessment or None
         Of the density of the muscle; ``None`` when the site asked for none.
+    second_opinion : SecondOpinion or None
+        ``None`` when the site has no classifier.
     """
 
     volume: CTVolume
@@ -390,3 +415,4 @@ class Analysis:
     quality: tuple[QualityFlag, ...]
     models: tuple[ModelIdentity, ...]
     attenuation_assessment: Assessment | None = None
+    second_opinion: SecondOpinion | None = None

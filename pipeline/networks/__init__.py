@@ -6,12 +6,22 @@ from typing import Any, Final
 from torch import nn
 
 from pipeline.errors import ModelError
+from pipeline.networks.classifier import (
+    densenet121,
+    inception_resnet_v2_classifier,
+    inception_v3_classifier,
+    resnet50,
+)
 from pipeline.networks.level import LevelNet
 from pipeline.networks.smit import smit, smit_compact, smit_full, smit_test
 from pipeline.networks.unet import unet
 
 NETWORKS: Final[dict[str, Callable[..., nn.Module]]] = {
+    "densenet121": densenet121,
+    "inception_resnet_v2": inception_resnet_v2_classifier,
+    "inception_v3": inception_v3_classifier,
     "level": LevelNet,
+    "resnet50": resnet50,
     "smit": smit,
     "smit_compact": smit_compact,
     "smit_full": smit_full,

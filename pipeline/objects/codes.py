@@ -31,6 +31,9 @@ INTERVAL_COVERAGE: Final = Code("SMACOVER", LOCAL_SCHEME, "Coverage of the bound
 AREA_CUTOFF: Final = Code("SMACUTOFF", LOCAL_SCHEME, "Cut-off of skeletal muscle area")
 INDEX_CUTOFF: Final = Code("SMICUTOFF", LOCAL_SCHEME, "Cut-off of skeletal muscle index")
 ATTENUATION_CUTOFF: Final = Code("SMDCUTOFF", LOCAL_SCHEME, "Cut-off of muscle attenuation")
+LOW_PROBABILITY: Final = Code(
+    "SMALOWPROB", LOCAL_SCHEME, "Probability of low skeletal muscle by a classifier"
+)
 PRIOR_AREA: Final = Code("SMAPRIOR", LOCAL_SCHEME, "Previous skeletal muscle area")
 PRIOR_DATE: Final = Code("SMAPRIORDATE", LOCAL_SCHEME, "Date of the previous study")
 AREA_CHANGE: Final = Code("SMACHANGE", LOCAL_SCHEME, "Change of skeletal muscle area")

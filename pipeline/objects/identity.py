@@ -137,6 +137,7 @@ def derived_uid(analysis: Analysis, context: ResultContext, kind: str) -> str:
         repr(analysis.subject),
         repr(analysis.assessment),
         repr(analysis.attenuation_assessment),
+        *([repr(analysis.second_opinion)] if analysis.second_opinion else []),
     ]
     return hashed_uid(parts)
 
@@ -203,7 +204,9 @@ def local_time(context: ResultContext, source: Dataset) -> datetime:
 
 def software_versions(analysis: Analysis, context: ResultContext) -> list[str]:
     """Name the software and each model with the beginning of its checksum."""
-    models = [f"{one.name} {one.version} {one.sha256[:12]}" for one in analysis.models]
+    opinion = analysis.second_opinion
+    used = analysis.models if opinion is None else (*analysis.models, opinion.model)
+    models = [f"{one.name} {one.version} {one.sha256[:12]}" for one in used]
     return [context.software_version, *(model[:64] for model in models)]
 
 

@@ -5,7 +5,13 @@ from typing import Any, Final
 
 from pipeline.errors import PipelineError
 from pipeline.tissues import SKELETAL_MUSCLE
-from pipeline.types import Analysis, Assessment, ModelIdentity, TissueMeasurement
+from pipeline.types import (
+    Analysis,
+    Assessment,
+    ModelIdentity,
+    SecondOpinion,
+    TissueMeasurement,
+)
 
 _DECIMALS: Final = 4
 
@@ -30,6 +36,7 @@ def measurement_json(analysis: Analysis, software_version: str) -> dict[str, Any
         "assessment": _assessment(analysis.assessment),
         "attenuation_assessment": analysis.attenuation_assessment
         and _assessment(analysis.attenuation_assessment),
+        "second_opinion": analysis.second_opinion and _opinion(analysis.second_opinion),
         "quality": [
             {"code": flag.code, "severity": flag.severity.value, "message": flag.message}
             for flag in analysis.quality
@@ -80,6 +87,15 @@ def _assessment(assessment: Assessment) -> Mapping[str, Any]:
         "profile": cutoff and cutoff.profile,
         "citation": cutoff and cutoff.citation,
         "population": cutoff and cutoff.population,
+    }
+
+
+def _opinion(opinion: SecondOpinion) -> Mapping[str, Any]:
+    return {
+        "probability_of_low": _rounded(opinion.probability),
+        "threshold": opinion.threshold,
+        "low": opinion.is_low,
+        "model": _model(opinion.model),
     }
 
 

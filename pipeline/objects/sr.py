@@ -157,7 +157,11 @@ def _segment_group(
         finding_category=codes.TISSUE,
         finding_sites=[highdicom.sr.FindingSite(codes.L3_VERTEBRA)],
         algorithm_id=_algorithm(analysis),
-        measurements=[*_measurements(analysis), *_changes(analysis, context)],
+        measurements=[
+            *_measurements(analysis),
+            *_opinions(analysis),
+            *_changes(analysis, context),
+        ],
         qualitative_evaluations=[
             highdicom.sr.QualitativeEvaluation(
                 codes.LOW_FINDINGS[measure], codes.VERDICTS[assessment.verdict]
@@ -244,6 +248,26 @@ def _measurements(analysis: Analysis) -> Iterator[highdicom.sr.Measurement]:
         if assessment.cutoff is not None:
             name, unit = codes.CUTOFFS[measure]
             yield _number(name, assessment.cutoff.value, unit)
+
+
+def _opinions(analysis: Analysis) -> Iterator[highdicom.sr.Measurement]:
+    opinion = analysis.second_opinion
+    if opinion is None:
+        return
+    model = opinion.model
+    yield highdicom.sr.Measurement(
+        name=codes.LOW_PROBABILITY,
+        value=round(opinion.probability * 100, 2),
+        unit=codes.PERCENT,
+        algorithm_id=highdicom.sr.AlgorithmIdentification(
+            name=model.name,
+            version=model.version,
+            parameters=[
+                f"{model.name} {model.version} sha256 {model.sha256}",
+                f"low from {opinion.threshold * 100:g} %",
+            ],
+        ),
+    )
 
 
 def _changes(analysis: Analysis, context: ResultContext) -> Iterator[highdicom.sr.Measurement]:

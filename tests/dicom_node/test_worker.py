@@ -8,6 +8,7 @@ from pydicom import dcmread
 
 from dicom_node.config import DestinationSettings, NodeSettings, StorageSettings, WorkerSettings
 from dicom_node.errors import SettingsError, SpoolError
+from dicom_node.lineage import version_of
 from dicom_node.outcomes import OutcomeKind
 from dicom_node.spool import WorkOrder
 from dicom_node.worker import WorkerContext, make_context, measure
@@ -19,6 +20,7 @@ from pipeline.errors import (
     UnreadableFileError,
 )
 from pipeline.types import AnatomicLevel, CTVolume, ModelIdentity
+from tests.models import write_tiny_classifier
 
 QUEUED_AT = datetime(2026, 1, 2, 10, 0, tzinfo=UTC)
 
@@ -118,6 +120,27 @@ def test_only_what_destinations_ask_for_is_made(context: WorkerContext, demo_ser
     uid = put_series(context, demo_series)
     outcome = measure(uid, 1, replace(context, outputs=("rtstruct", "not_analysed", "sr")))
     assert [result.path.stem for result in outcome.results] == ["rtstruct", "sr"]
+
+
+@pytest.mark.slow
+def test_classifier_of_the_settings_gives_its_opinion_and_disagreement_is_flagged(
+    context: WorkerContext, demo_series: Path, tmp_path: Path
+) -> None:
+    uid = put_series(context, demo_series)
+    verdict = measure(uid, 1, context).measurement["assessment"]["verdict"]
+    contrary = (0.0, 50.0) if verdict == "above_cutoff" else (50.0, 0.0)
+    folder = write_tiny_classifier(tmp_path / "classifier", contrary)
+    worker = WorkerSettings(device="cpu", classifier=folder)
+    advised = make_context(settings(tmp_path).model_copy(update={"worker": worker})).models
+    outcome = measure(uid, 1, replace(context, models=advised))
+    found = outcome.measurement["second_opinion"]
+    assert found["low"] == (verdict == "above_cutoff")
+    assert found["model"]["name"] == "tiny_classifier"
+    assert verdict in {"above_cutoff", "below_cutoff"}
+    assert outcome.measurement["assessment"]["verdict"] == verdict
+    assert "CLASSIFIER_DISAGREES" in {flag["code"] for flag in outcome.measurement["quality"]}
+    assert outcome.entry is not None
+    assert outcome.entry.version != version_of(context.models, context.cutoffs, None)
 
 
 @dataclass(frozen=True)

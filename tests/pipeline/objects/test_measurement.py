@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.errors import TooFewSlicesError
 from pipeline.objects.measurement import measurement_json, not_measured_json
+from pipeline.types import ModelIdentity, SecondOpinion
 from tests.phantoms import TorsoPhantom, phantom_analysis
 
 PHANTOM = TorsoPhantom((5, 64, 64), 6.0, height_m=2.0)
@@ -42,6 +43,19 @@ def test_what_is_unknown_is_null() -> None:
     found = measurement_json(dataclasses.replace(analysis, interval=None), "9.9")
     assert found["interval_cm2"] is None
     assert found["skeletal_muscle_index_cm2_m2"] is None
+
+
+def test_second_opinion_is_named_with_its_model() -> None:
+    analysis = phantom_analysis(PHANTOM)
+    assert measurement_json(analysis, "9.9")["second_opinion"] is None
+    opinion = SecondOpinion(0.51, 0.5, ModelIdentity("densenet", "3", "ef" * 32))
+    found = measurement_json(dataclasses.replace(analysis, second_opinion=opinion), "9.9")
+    assert json.loads(json.dumps(found["second_opinion"])) == {
+        "probability_of_low": 0.51,
+        "threshold": 0.5,
+        "low": True,
+        "model": {"name": "densenet", "version": "3", "sha256": "ef" * 32},
+    }
 
 
 def test_a_refusal_has_a_code_and_a_reason() -> None:

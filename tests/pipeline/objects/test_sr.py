@@ -16,7 +16,9 @@ from pipeline.types import (
     Cutoff,
     Interval,
     Measure,
+    ModelIdentity,
     PriorMeasurement,
+    SecondOpinion,
     Verdict,
 )
 from tests.phantoms import TorsoPhantom, enhanced_dataset, phantom_analysis
@@ -255,3 +257,18 @@ def test_verdicts_on_index_and_density_have_names_and_cut_offs_of_their_own() ->
         "First source. Derived from: some people",
         "Second source. Derived from: other people",
     ]
+
+
+def test_second_opinion_is_reported_with_the_classifier_that_gave_it() -> None:
+    analysis = phantom_analysis(PHANTOM)
+    model = ModelIdentity("densenet", "3", "ef" * 32)
+    advised = dataclasses.replace(analysis, second_opinion=SecondOpinion(0.123456, 0.4, model))
+    plain, result = build(analysis), build(advised)
+    (item,) = named(groups(result)[0], "SMALOWPROB")
+    assert float(item.MeasuredValueSequence[0].NumericValue) == 12.35
+    assert item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue == "%"
+    said = [one.TextValue for one in items(item) if "TextValue" in one]
+    assert said == ["densenet", "3", f"densenet 3 sha256 {'ef' * 32}", "low from 40 %"]
+    assert f"densenet 3 {'ef' * 6}" in list(result.SoftwareVersions)
+    assert named(plain, "SMALOWPROB") == []
+    assert result.SOPInstanceUID != plain.SOPInstanceUID
