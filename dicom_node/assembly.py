@@ -1,6 +1,6 @@
 """Close series that have fallen quiet, then skip them or hand them to a worker."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -58,6 +58,8 @@ class Assembly:
         Decides which series are analysed.
     queue_ahead : int
         Series that are handed to the broker before a worker is free.
+    may_be_sent : callable, optional
+        Whether a routed series need not wait any longer, as for its earlier results.
     """
 
     ledger: Ledger
@@ -66,6 +68,7 @@ class Assembly:
     lease_s: float
     router: Router
     queue_ahead: int = 4
+    may_be_sent: Callable[[SeriesRecord, datetime], bool] = lambda _record, _now: True
 
     def close_due_series(self, now: datetime) -> None:
         """Complete every series whose quiet period is over."""
@@ -90,7 +93,11 @@ class Assembly:
         book = self.router.rules()
         self.router.route_complete_series(now)
         self.router.choose_best_series(now)
-        waiting = [record for record in self.ledger.complete_series() if _is_settled(record)]
+        waiting = [
+            record
+            for record in self.ledger.complete_series()
+            if _is_settled(record) and self.may_be_sent(record, now)
+        ]
         if not waiting:
             return
         room = self.queue_ahead - self.ledger.counts().get(SeriesState.QUEUED, 0)
@@ -118,9 +125,10 @@ class Assembly:
         else:
             uid, segmentation = record.series_instance_uid, None
             paths = tuple(instance.path for instance in instances)
-        background = Background(
-            uid, segmentation, results.of_series(uid), results.of_other_studies(uid)
-        )
+        search = self.ledger.prior_searches.of(record.series_instance_uid, record.revision)
+        # Of one study, what this node knows itself comes last and counts.
+        priors = (*(search.found if search else ()), *results.of_other_studies(uid))
+        background = Background(uid, segmentation, results.of_series(uid), priors)
         return Work(paths, background)
 
     def _skip(self, record: SeriesRecord, reason: Reason, now: datetime) -> None:

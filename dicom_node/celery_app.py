@@ -14,6 +14,7 @@ RECORD_OUTCOME: Final = "psoas.record_outcome"
 RECORD_LOST: Final = "psoas.record_lost"
 DELIVER: Final = "psoas.deliver"
 PROVE: Final = "psoas.prove_completeness"
+SEARCH_PRIORS: Final = "psoas.search_priors"
 
 GPU_QUEUE: Final = "gpu"
 NODE_QUEUE: Final = "node"
@@ -73,6 +74,7 @@ def create_app(settings: NodeSettings) -> Celery:
             RECORD_LOST: {"queue": NODE_QUEUE, "priority": _RECORD_PRIORITY},
             DELIVER: {"queue": NODE_QUEUE, "priority": _DELIVER_PRIORITY},
             PROVE: {"queue": NODE_QUEUE, "priority": _DELIVER_PRIORITY},
+            SEARCH_PRIORS: {"queue": NODE_QUEUE, "priority": _DELIVER_PRIORITY},
         },
         task_annotations={
             ANALYZE_SERIES: {"soft_time_limit": soft_s, "time_limit": soft_s + _HARD_LIMIT_MARGIN_S}

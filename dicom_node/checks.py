@@ -24,6 +24,8 @@ from dicom_node.spool import Spool
 from pipeline.errors import PipelineError
 
 _ECHO_TIMEOUT_S: Final = 10.0
+_NOBODY: Final = "PSOAS-CHECK-0"
+"""A patient ID that nobody should have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ def _attempts(settings: NodeSettings) -> Iterator[tuple[str, Callable[[], str]]]
         yield "destinations", lambda: "none is named: results stay in the spool"
     for destination in settings.destinations:
         yield f"destination {destination.name}", echo_of(destination, settings)
+    if settings.priors is not None:
+        yield "priors", lambda: _try_priors(settings)
 
 
 def _questions(settings: NodeSettings, *, ask: bool) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -177,6 +181,16 @@ def _try_models(settings: NodeSettings) -> str:
         loaded.append(models.classifier.identity)
     names = ", ".join(f"{one.name} {one.version}" for one in loaded)
     return f"{names} loads on {models.segmenter.device}"
+
+
+def _try_priors(settings: NodeSettings) -> str:
+    from dicom_node.report_archives import reports_of
+
+    pacs = reports_of(settings)
+    if pacs is None:
+        return "no PACS is asked for earlier results"
+    pacs.studies(_NOBODY)
+    return f"{pacs.label} answers queries"
 
 
 def echo_of(destination: DestinationSettings, settings: NodeSettings) -> Callable[[], str]:

@@ -213,6 +213,21 @@ class DestinationSettings(_Section):
         return self
 
 
+class PriorsSettings(_Section):
+    """A PACS that is asked for earlier results of a patient."""
+
+    destination: str
+    """One of `[[destinations]]`, which is asked in the way that it gets results."""
+    ae_title: AETitle | None = None
+    """Called AE title for queries; that of the destination when absent."""
+    host: str | None = None
+    """Host name or address for queries; that of the destination when absent."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """TCP port for queries; that of the destination when absent."""
+    patience_s: Seconds = 60.0
+    """A series goes on without earlier results when the PACS has not answered within so long."""
+
+
 class DeliverySettings(_Section):
     """How often a PACS that does not answer is tried again."""
 
@@ -473,6 +488,7 @@ class NodeSettings(_Section):
     sources: tuple[SourceSettings, ...] = ()
     destinations: tuple[DestinationSettings, ...] = ()
     delivery: DeliverySettings = DeliverySettings()
+    priors: PriorsSettings | None = None
     rules: RulesSettings = RulesSettings()
     worker: WorkerSettings = WorkerSettings()
     measurement: MeasurementSettings = MeasurementSettings()
@@ -498,6 +514,13 @@ class NodeSettings(_Section):
         names = [destination.name for destination in self.destinations]
         if len(set(names)) < len(names):
             raise ValueError("two [[destinations]] have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _priors_come_from_a_destination(self) -> Self:
+        names = {destination.name for destination in self.destinations}
+        if self.priors is not None and self.priors.destination not in names:
+            raise ValueError(f"priors.destination {self.priors.destination} is no destination")
         return self
 
     @model_validator(mode="after")

@@ -37,6 +37,10 @@ from dicom_node.tls import tls_1_2_suites
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _COMMITMENT: Final = "1.2.840.10008.1.20.1"
+_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
+_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+_QUERIES: Final = (_FIND, _MOVE, _GET)
 _UNCOMPRESSED: Final = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 _SCU_STATUSES: Final = (
     (0x0000, "success"),
@@ -80,6 +84,7 @@ def statement(result_names: Iterable[str]) -> str:
         _security(),
         _audit(),
         _characters(),
+        _queries(),
     )
     return "\n".join(line for part in parts for line in part) + "\n"
 
@@ -109,7 +114,8 @@ def _overview(result_names: Iterable[str]) -> Iterator[str]:
         for name in sorted(result_names)
     ]
     commitment = (UID(_COMMITMENT).name, _COMMITMENT, "yes", "no")
-    rows = (*receives, *dict.fromkeys(sends), commitment)
+    queries = [(UID(uid).name, uid, "yes", "no") for uid in _QUERIES]
+    rows = (*receives, *dict.fromkeys(sends), commitment, *queries)
     yield from _table(("SOP Class", "UID", "SCU", "SCP"), rows)
     yield from _prose(
         "Not supported: Query/Retrieve, Worklist and Print as SCP, media, Deflated transfer "
@@ -320,8 +326,33 @@ def _characters() -> Iterator[str]:
     yield ""
     yield from _prose(
         "Values are kept as they come, in any character set. Results repeat the patient's "
-        "attributes with the Specific "
-        "Character Set of their source."
+        "attributes as text in ISO_IR 192 (UTF-8), whatever the Specific Character Set of their "
+        "source."
+    )
+
+
+def _queries() -> Iterator[str]:
+    yield ""
+    yield "## 9 Query/Retrieve as SCU"
+    yield ""
+    yield from _prose(
+        "Study Root model, where the settings say so. `query` of a source asks whether a series is "
+        "complete and has missing images sent to us; `[priors]` looks for earlier reports of ours "
+        "on a patient, and gets them with Psoas in the role of the SCP of Comprehensive 3D SR "
+        "Storage (PS3.7 D.3.3.4). Over DICOMweb the same is asked by QIDO-RS and WADO-RS."
+    )
+    yield ""
+    patient = "Patient ID (matched), Study Date, Study Instance UID"
+    series = "Study and Series Instance UID, Modality (SR), Series Description"
+    yield from _table(
+        ("Operation", "Level", "Keys"),
+        (
+            ("C-FIND", "SERIES, IMAGE", "UIDs, Number of Series Related Instances"),
+            ("C-MOVE", "IMAGE", "UIDs"),
+            ("C-FIND", "STUDY", patient),
+            ("C-FIND", "SERIES", series),
+            ("C-GET", "SERIES", "UIDs"),
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Protocol
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from dicom_node.celery_app import ANALYZE_SERIES, DELIVER, PROVE
+from dicom_node.celery_app import ANALYZE_SERIES, DELIVER, PROVE, SEARCH_PRIORS
 from dicom_node.errors import BrokerError
 
 
@@ -20,6 +20,9 @@ class Dispatcher(Protocol):
 
     def send_proof(self, series_instance_uid: str, revision: int) -> None:
         """Ask for the PACS of a series to be asked whether it is complete."""
+
+    def send_search(self, series_instance_uid: str, revision: int) -> None:
+        """Ask for a PACS to be asked for earlier results of the patient."""
 
 
 class CeleryDispatcher:
@@ -44,6 +47,10 @@ class CeleryDispatcher:
     def send_proof(self, series_instance_uid: str, revision: int) -> None:
         """Ask for the PACS of a series to be asked whether it is complete."""
         self._send(PROVE, series_instance_uid, revision)
+
+    def send_search(self, series_instance_uid: str, revision: int) -> None:
+        """Ask for a PACS to be asked for earlier results of the patient."""
+        self._send(SEARCH_PRIORS, series_instance_uid, revision)
 
     def _send(self, name: str, *arguments: str | int) -> None:
         try:

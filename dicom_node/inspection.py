@@ -52,6 +52,8 @@ class Account:
         As in ``measurement.json``; empty without one.
     completeness : str
         Who says that all images are here.
+    priors : str or None
+        What a PACS said of earlier results; ``None`` when none was asked.
     """
 
     series: SeriesRecord
@@ -59,6 +61,7 @@ class Account:
     deliveries: tuple[Delivery, ...]
     measurement: Mapping[str, Any]
     completeness: str = TIMER_ONLY
+    priors: str | None = None
 
 
 @contextmanager
@@ -98,12 +101,14 @@ def account_of(uid: str, ledger: Ledger, settings: NodeSettings) -> Account:
     content = Spool.of(settings.storage).read_outcome(uid, record.revision)
     measurement = Outcome.from_json(content).measurement if content is not None else {}
     proof = ledger.proofs.of(uid, record.revision)
+    search = ledger.prior_searches.of(uid, record.revision)
     return Account(
         record,
         ledger.history(uid),
         ledger.deliveries(uid),
         measurement,
         TIMER_ONLY if proof is None else proof.sentence,
+        None if search is None else search.sentence,
     )
 
 

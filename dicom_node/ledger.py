@@ -32,6 +32,7 @@ from dicom_node.ledger_deliveries import (
     settle_delivery,
 )
 from dicom_node.ledger_findings import Findings
+from dicom_node.ledger_prior_searches import PriorSearches
 from dicom_node.ledger_proofs import Proofs
 from dicom_node.ledger_quick import QuickWriter
 from dicom_node.ledger_results import ResultLedger
@@ -98,6 +99,7 @@ class Ledger:
         self.proofs = Proofs(database)
         self.results = ResultLedger(database)
         self.capabilities = CapabilityLedger(database)
+        self.prior_searches = PriorSearches(database)
 
     @classmethod
     def open(cls, url: str) -> Self:

@@ -16,6 +16,7 @@ from dicom_node.schema import (
     DELIVERY,
     HISTORY,
     INSTANCE,
+    PRIOR_SEARCH,
     PROOF,
     SERIES,
     to_series,
@@ -137,7 +138,7 @@ def _forget(connection: Connection, record: SeriesRecord) -> bool:
     results = select(DELIVERY.c.sop_instance_uid).where(mine)
     connection.execute(delete(COMMITMENT).where(COMMITMENT.c.sop_instance_uid.in_(results)))
     connection.execute(delete(DELIVERY).where(mine))
-    for table in (HISTORY, INSTANCE, PROOF):
+    for table in (HISTORY, INSTANCE, PRIOR_SEARCH, PROOF):
         of_series = table.c.series_instance_uid == record.series_instance_uid
         connection.execute(delete(table).where(of_series))
     connection.execute(delete(SERIES).where(_is(record)))

@@ -1,18 +1,14 @@
 """Tell a worker's request what came before: predecessor, prior, what a reader corrected."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Mapping
 from typing import Any
-
-from pydicom.dataset import Dataset
 
 from dicom_node import __version__
 from dicom_node.background import Background, predecessor_among
 from dicom_node.records import ResultEntry
 from pipeline.analyze import Cutoffs, Models
 from pipeline.correct import CorrectedResult
-from pipeline.objects.attributes import text
 from pipeline.objects.identity import PredecessorReport
 from pipeline.types import Interval, ModelIdentity, PriorMeasurement
 
@@ -29,15 +25,6 @@ def version_of(models: Models, cutoffs: Cutoffs, prior: ResultEntry | None) -> s
         repr(prior and prior.origin),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def study_date(datasets: Sequence[Dataset]) -> date | None:
-    """Study Date (0008,0020) of a series, when it is one."""
-    try:
-        day = text(datasets[0], "StudyDate").replace(".", "")
-        return datetime.strptime(day, "%Y%m%d").date()  # noqa: DTZ007 - a day has no time zone
-    except ValueError:
-        return None
 
 
 def predecessor_of(
@@ -67,7 +54,8 @@ def prior_of(entry: ResultEntry | None) -> PriorMeasurement | None:
         area_cm2=measurement["skeletal_muscle_area_cm2"],
         study_date=entry.study_date,
         interval=_interval(measurement.get("interval_cm2")),
-        segmenter=_identity(measurement["model"]),
+        # A report in a PACS need not say which weights made it.
+        segmenter=_identity(measurement["model"]) if measurement["model"] else None,
     )
 
 

@@ -497,3 +497,29 @@ class ResultEntry:
     def latest(self, name: str) -> ResultObject | None:
         """Object of a name; the last one when other priors made several."""
         return next((one for one in reversed(self.objects) if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorSearch:
+    """The search for earlier results of the patient of one revision of a series in a PACS.
+
+    Parameters
+    ----------
+    series_instance_uid : str
+    revision : int
+    settled : bool
+        Nobody is waited for any more.
+    sentence : str
+        As in "1 earlier report at PACS-A".
+    due_at : datetime
+        When a PACS that is not heard is not waited for any longer; when it was settled.
+    found : tuple of ResultEntry
+        The first one first.
+    """
+
+    series_instance_uid: str
+    revision: int
+    settled: bool
+    sentence: str
+    due_at: datetime
+    found: tuple[ResultEntry, ...] = ()

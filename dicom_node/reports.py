@@ -1,7 +1,7 @@
 """Print what the commands found, as tables for people or JSON for machines."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -128,10 +128,7 @@ def print_account(account: Account, *, as_json: bool) -> None:
         console.print(f"because      {record.reason.message} [{record.reason.code}]")
     console.print(f"images       {record.instance_count} from {record.source_ae_title}")
     console.print(f"complete     {account.completeness}")
-    console.print(f"revision     {record.revision}, attempt {record.attempt}")
-    if record.route is not None:
-        console.print(f"rule         {record.route.rule}, {record.route.priority.value}")
-    for name, value in _measured(account.measurement):
+    for name, value in (*_prepared(account), *_measured(account.measurement)):
         console.print(f"{name:<12} {value}")
     console.print("\nhistory (UTC)")
     for entry in account.history:
@@ -188,6 +185,15 @@ def print_json(value: object) -> None:
     Console(soft_wrap=True, highlight=False, markup=False).print(
         json.dumps(value, indent=2, default=_plain), emoji=False
     )
+
+
+def _prepared(account: Account) -> Iterator[tuple[str, str]]:
+    record = account.series
+    if account.priors is not None:
+        yield "priors", account.priors
+    yield "revision", f"{record.revision}, attempt {record.attempt}"
+    if record.route is not None:
+        yield "rule", f"{record.route.rule}, {record.route.priority.value}"
 
 
 def _measured(measurement: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -255,6 +255,18 @@ CAPABILITY: Final = Table(
     Index(None, "destination"),
 )
 
+PRIOR_SEARCH: Final = Table(
+    "prior_search",
+    METADATA,
+    Column("series_instance_uid", _UID, ForeignKey(SERIES.c.series_instance_uid), primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("settled", Boolean, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    # What was found, as JSON.
+    Column("found", Text, nullable=False),
+)
+
 
 def to_switch(row: Row[Any]) -> SwitchRecord:
     """Switch of a row of ``SWITCH``."""

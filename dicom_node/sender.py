@@ -20,6 +20,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
@@ -192,6 +193,7 @@ def open_association(
     calling_ae_title: str,
     timeout_s: float,
     handlers: Sequence[EventHandlerType] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """Associate with a peer; released at the end.
 
@@ -204,6 +206,8 @@ def open_association(
         For the connection, the negotiation and each answer.
     handlers : sequence, optional
         For requests that the peer makes on this association.
+    roles : sequence, optional
+        Of ours, where it is not that of the user (PS3.7 D.3.3.4).
 
     Yields
     ------
@@ -227,6 +231,7 @@ def open_association(
             ae_title=peer.ae_title,
             tls_args=(peer.security.context, peer.security.name) if peer.security else None,
             evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected]), *handlers],
+            ext_neg=list(roles),
         )
     except OSError as error:
         raise PeerError(f"{peer.label} cannot be reached: {error.strerror or error}") from None

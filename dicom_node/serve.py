@@ -29,6 +29,7 @@ from dicom_node.housekeeping import Steward
 from dicom_node.ledger import Ledger
 from dicom_node.listeners import close_servers, open_servers
 from dicom_node.outbox import Outbox
+from dicom_node.priors import PriorDesk
 from dicom_node.receiver import Receiver
 from dicom_node.records import Switch
 from dicom_node.recovery import Recovery
@@ -182,6 +183,7 @@ def _steward(settings: NodeSettings, outbox: Outbox, dispatcher: Dispatcher) -> 
                 outbox.ledger, outbox.spool, RuleFile(settings).current, proofs.is_settled
             ),
             queue_ahead=settings.worker.queue_ahead,
+            may_be_sent=PriorDesk(outbox.ledger, settings, dispatcher.send_search).is_settled,
         ),
         WorkLog(outbox.ledger, settings.destinations, settings.worker.attempts),
         outbox,

@@ -26,7 +26,7 @@ from dicom_node.sender import Answer, OutgoingFile, Problem
 _NOBODY: Final = "2.25.0"
 """A Study Instance UID that no study has."""
 
-_NO_JSON_MODEL: Final = (ValueError, KeyError, TypeError, AttributeError)
+NO_JSON_MODEL: Final = (ValueError, KeyError, TypeError, AttributeError)
 """A server may answer a failure with anything at all."""
 
 # What a server says of itself, its clients or its load; everything else is about the object.
@@ -89,8 +89,8 @@ def ping(web: WebSettings, *, timeout_s: float) -> None:
     client = client_of(web, timeout_s)
     try:
         client.search_for_studies(search_filters={"StudyInstanceUID": _NOBODY}, limit=1)
-    except (requests.RequestException, *_NO_JSON_MODEL) as error:
-        raise PeerError(f"{web.url} {_said(error)}") from None
+    except (requests.RequestException, *NO_JSON_MODEL) as error:
+        raise PeerError(f"{web.url} {said(error)}") from None
 
 
 def client_of(web: WebSettings, timeout_s: float) -> DICOMwebClient:
@@ -138,8 +138,8 @@ def _store_one(client: DICOMwebClient, file: OutgoingFile) -> Answer:
         response = client.store_instances([dataset])
     except requests.HTTPError as error:
         return _refused(file, error)
-    except (requests.RequestException, *_NO_JSON_MODEL) as error:
-        raise PeerError(f"{client.base_url} {_said(error)}") from None
+    except (requests.RequestException, *NO_JSON_MODEL) as error:
+        raise PeerError(f"{client.base_url} {said(error)}") from None
     failure = _failure_reason(response)
     if failure is not None:
         return Answer(uid, failure, None, f"failure reason {failure:04X}")
@@ -150,7 +150,7 @@ def _refused(file: OutgoingFile, error: requests.HTTPError) -> Answer:
     response: Any = error.response
     status = int(response.status_code)
     if status in _OF_THE_MOMENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise PeerError(f"{response.request.url} {_said(error)}") from None
+        raise PeerError(f"{response.request.url} {said(error)}") from None
     reason = _failure_reason(_body(response))
     detail = f"HTTP status {status}" + ("" if reason is None else f", failure reason {reason:04X}")
     if reason is not None:
@@ -161,7 +161,7 @@ def _refused(file: OutgoingFile, error: requests.HTTPError) -> Answer:
 def _body(response: requests.Response) -> Dataset:
     try:
         return Dataset.from_json(response.json())
-    except _NO_JSON_MODEL:
+    except NO_JSON_MODEL:
         return Dataset()
 
 
@@ -170,7 +170,8 @@ def _failure_reason(response: Dataset) -> int | None:
     return int(failed[0].get("FailureReason") or 0xC000) if failed else None
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """Say what went wrong with a request, without the words of the server."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"answered with HTTP status {error.response.status_code}"
     if isinstance(error, requests.Timeout):

@@ -21,6 +21,7 @@ from dicom_node.celery_app import (
     RECORD_LOST,
     RECORD_OUTCOME,
     RECORD_STARTED,
+    SEARCH_PRIORS,
     work_lease_s,
 )
 from dicom_node.config import NodeSettings
@@ -200,7 +201,6 @@ def register_records(
     spool : Spool
     """
     from dicom_node.commitment import ask_at
-    from dicom_node.completeness import record_proof
     from dicom_node.custody import Custody
     from dicom_node.outbox import Outbox, store_at
     from dicom_node.worklog import Work, WorkLog
@@ -236,10 +236,23 @@ def register_records(
             where = (series_instance_uid, destination)
             caught(lambda: Custody(outbox).seek(*where, ask, datetime.now(UTC)))
 
+    _register_questions(app, settings, ledger, spool)
+
+
+def _register_questions(
+    app: Celery, settings: NodeSettings, ledger: "Callable[[], Ledger]", spool: Spool
+) -> None:
+    """Add the tasks that ask a PACS before a series is measured."""
+    from dicom_node.completeness import record_proof
+
     @app.task(name=PROVE, shared=False)
     def prove_completeness(series_instance_uid: str, revision: int) -> None:
         now = datetime.now(UTC)
         caught(lambda: record_proof(series_instance_uid, revision, ledger(), settings, now))
+
+    @app.task(name=SEARCH_PRIORS, shared=False)
+    def search_for_priors(series_instance_uid: str, revision: int) -> None:
+        caught(lambda: _search_priors(ledger(), spool, settings, (series_instance_uid, revision)))
 
 
 def _record_outcome(
@@ -251,6 +264,18 @@ def _record_outcome(
         return
     outcome = Outcome.from_json(content)
     work_log.ended(series_instance_uid, revision, outcome, datetime.now(UTC))
+
+
+def _search_priors(
+    ledger: "Ledger", spool: Spool, settings: NodeSettings, order: tuple[str, int]
+) -> None:
+    from dicom_node.priors import search_priors
+    from dicom_node.report_archives import reports_of
+
+    series_instance_uid, revision = order
+    record, pacs = ledger.series(series_instance_uid), reports_of(settings)
+    if pacs is not None and record.revision == revision:
+        search_priors(record, ledger, spool, pacs, datetime.now(UTC))
 
 
 def caught(body: Callable[[], object]) -> Exception | None:

@@ -16,7 +16,6 @@ from dicom_node.lineage import (
     corrected_by,
     predecessor_of,
     prior_of,
-    study_date,
     version_of,
 )
 from dicom_node.outcomes import Outcome, OutcomeKind, failure
@@ -34,6 +33,7 @@ from pipeline.analyze import (
 from pipeline.correct import measure_correction
 from pipeline.errors import PipelineError
 from pipeline.objects import not_analysed
+from pipeline.objects.earlier_report import day_of
 from pipeline.objects.identity import ResultContext
 from pipeline.objects.measurement import measurement_json
 from pipeline.objects.overlay import overlay_png
@@ -121,7 +121,7 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
     )
     paths = [spool.path(path) for path in work.paths]
     datasets = read_files(paths)[background.source_series_uid]
-    prior = prior_among(background.priors, study_date(datasets))
+    prior = prior_among(background.priors, day_of(datasets[0]))
     origin = series_instance_uid, revision, version_of(context.models, context.cutoffs, prior)
     request = AnalysisRequest(
         content_datetime=work.queued_at,
@@ -150,12 +150,12 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
             raise
         return replace(outcome, results=keep(_report_on(error, datasets, request), {}))
     measurement: Mapping[str, object] = measurement_json(analysis, __version__)
-    results = keep(objects, {PICTURE: overlay_png(analysis)})
+    results = keep(objects, {PICTURE: overlay_png(analysis, request.prior)})
     entry = ResultEntry(
         *origin,
         source_series_uid=background.source_series_uid,
         study_instance_uid=str(datasets[0].StudyInstanceUID),
-        study_date=study_date(datasets),
+        study_date=day_of(datasets[0]),
         by_reader=background.segmentation is not None,
         measurement=measurement,
         objects=tuple(_result_object(name, dataset) for name, dataset in objects.items()),

@@ -67,7 +67,7 @@ def draw_page(analysis: Analysis, prior: PriorMeasurement | None = None) -> Imag
     page.paste(axial_view(analysis, _AXIAL_PX), (0, _BANNER_PX))
     for side, x, anchor in (("R", 8, "lm"), ("L", _AXIAL_PX[0] - 8, "rm")):
         draw.text((x, _BANNER_PX + _AXIAL_PX[1] / 2), side, "white", font(28), anchor)
-    _draw_numbers(draw, analysis)
+    _draw_numbers(draw, analysis, prior)
     for place, view in enumerate(spine_views(analysis, _SPINE_PX)):
         left = _COLUMN_PX + place * (_SPINE_PX[0] + 4)
         page.paste(view, (left, bottom - _SPINE_PX[1] - 8))
@@ -76,7 +76,9 @@ def draw_page(analysis: Analysis, prior: PriorMeasurement | None = None) -> Imag
     return page
 
 
-def _draw_numbers(draw: ImageDraw.ImageDraw, analysis: Analysis) -> None:
+def _draw_numbers(
+    draw: ImageDraw.ImageDraw, analysis: Analysis, prior: PriorMeasurement | None
+) -> None:
     muscle = analysis.composition.of(SKELETAL_MUSCLE)
     assessment = analysis.assessment
     x, y = _COLUMN_PX, _BANNER_PX + 14
@@ -93,7 +95,7 @@ def _draw_numbers(draw: ImageDraw.ImageDraw, analysis: Analysis) -> None:
     draw.text(((x + _WIDTH_PX - 16) / 2, y + 162), word.format(noun), ink, font(28), "mm")
     if assessment.cutoff is not None:
         _draw_scale(draw, analysis, assessment.cutoff, y + 226)
-    for place, line in enumerate(_details(analysis)):
+    for place, line in enumerate(_details(analysis, prior)):
         draw.text((x, y + 264 + place * 26), line, "white", font(20))
 
 
@@ -137,7 +139,7 @@ def _interval_text(analysis: Analysis) -> str:
     return f"{kind} interval {one.lower_cm2:.1f} to {one.upper_cm2:.1f}"
 
 
-def _details(analysis: Analysis) -> Iterator[str]:
+def _details(analysis: Analysis, prior: PriorMeasurement | None) -> Iterator[str]:
     composition = analysis.composition
     muscle = composition.of(SKELETAL_MUSCLE)
     if muscle.mean_hu is not None:
@@ -145,6 +147,12 @@ def _details(analysis: Analysis) -> Iterator[str]:
     if composition.skeletal_muscle_index_cm2_m2 is not None:
         index = composition.skeletal_muscle_index_cm2_m2
         yield f"index {index:.1f} cm2/m2"
+    if prior is not None:
+        change = change_since(analysis, prior)
+        error = change.error_percent
+        known = "not known" if error is None else f"\N{PLUS-MINUS SIGN}{error:.1f} %"
+        yield f"previous {prior.area_cm2:.1f} cm2 on {prior.study_date:%Y-%m-%d}"
+        yield f"change {change.percent:+.1f} %, measurement error {known}"
 
 
 def _lines(analysis: Analysis, prior: PriorMeasurement | None) -> Iterator[tuple[str, Colour]]:

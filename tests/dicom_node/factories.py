@@ -39,6 +39,7 @@ class RecordingDispatcher:
     analyses: list[tuple[str, int]] = field(default_factory=list)
     orders: list[int] = field(default_factory=list)
     proofs: list[tuple[str, int]] = field(default_factory=list)
+    searches: list[tuple[str, int]] = field(default_factory=list)
     deliveries: list[tuple[str, str]] = field(default_factory=list)
     broken: bool = False
 
@@ -54,6 +55,10 @@ class RecordingDispatcher:
     def send_proof(self, series_instance_uid: str, revision: int) -> None:
         self._check()
         self.proofs.append((series_instance_uid, revision))
+
+    def send_search(self, series_instance_uid: str, revision: int) -> None:
+        self._check()
+        self.searches.append((series_instance_uid, revision))
 
     def _check(self) -> None:
         if self.broken:
