@@ -1,5 +1,6 @@
 """Read PDUs off a connection without believing their lengths."""
 
+import contextlib
 import struct
 import time
 from typing import TYPE_CHECKING, Final
@@ -69,6 +70,15 @@ class GuardedSocket(AssociationSocket):
         if kind == _P_DATA:
             self._weigh(taken)
         return taken
+
+    @override
+    def _shutdown_socket(self) -> None:
+        connection = self.socket
+        super()._shutdown_socket()
+        # pynetdicom leaves a connection that the peer has reset to the garbage collector.
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.close()
 
     def _read(self, count: int) -> bytearray:
         if self.socket is None:

@@ -3,13 +3,34 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from pynetdicom.transport import AssociationSocket
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _close_what_peers_reset() -> Iterator[None]:
+    """Close every connection of pynetdicom's, also those of the peers that tests play.
+
+    It closes a socket only when it could shut it down, which fails after a reset; what is left to
+    the garbage collector then turns whichever test runs next red.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        shut_down = AssociationSocket._shutdown_socket
+
+        def shut_down_and_close(transport: AssociationSocket) -> None:
+            connection = transport.socket
+            shut_down(transport)
+            if connection is not None:
+                connection.close()
+
+        patch.setattr(AssociationSocket, "_shutdown_socket", shut_down_and_close)
+        yield
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
+from pynetdicom.association import MODE_ACCEPTOR, Association
 from pynetdicom.sop_class import Verification
 
+from dicom_node.guarded_socket import GuardedSocket, SocketLimits
 from dicom_node.lobby import MAXIMUM_REQUEST_BYTES
 from tests.dicom_node.factories import Node, listening_node, node_settings
 from tests.peers import SUCCESS, Scanner
@@ -119,6 +121,23 @@ def test_a_request_of_an_impossible_length_is_aborted(tmp_path: Path, length: in
 def test_another_first_pdu_is_aborted(tmp_path: Path, kind: int) -> None:
     with node(tmp_path) as made:
         assert answer_to(made, struct.pack(">BxI", kind, 100))[0] == ABORTED
+
+
+def test_a_connection_that_the_peer_reset_is_closed_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = socket.create_connection(server.getsockname())
+        connection, _ = server.accept()
+        reset = struct.pack("ii", 1, 0)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        peer.close()
+        # The shutdown of a connection fails once its reset was seen.
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+        association = Association(AE(), MODE_ACCEPTOR)
+        limits = SocketLimits(pdu_bytes=1, pdu_s=1.0, message_bytes=1)
+        guarded = GuardedSocket(association, connection, b"", limits)
+        guarded.close()
+        assert connection.fileno() == -1
 
 
 def test_silence_ends_a_connection(tmp_path: Path) -> None:
