@@ -3,7 +3,7 @@
 # Arguments are passed on to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(dcmtk orthanc orthanc-dicomweb redis-server dicom3tools chromium pixelmed-apps default-jre-headless postgresql prometheus poppler-utils)
+packages=(dcmtk orthanc orthanc-dicomweb redis-server dicom3tools chromium pixelmed-apps default-jre-headless postgresql prometheus poppler-utils systemd)
 
 say() { printf '\n== %s\n' "$*"; }
 
