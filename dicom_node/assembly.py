@@ -11,8 +11,15 @@ import structlog
 from dicom_node.background import Background
 from dicom_node.corrections import correction_of, is_segmentation
 from dicom_node.dispatch import Dispatcher
-from dicom_node.errors import BrokerError, IllegalTransitionError, SpoolError, StaleRevisionError
+from dicom_node.errors import (
+    BrokerError,
+    IllegalTransitionError,
+    SpoolError,
+    StaleRevisionError,
+    UnknownModelError,
+)
 from dicom_node.ledger import Ledger
+from dicom_node.model_store import chosen_models
 from dicom_node.records import (
     Reason,
     ReceivedInstance,
@@ -87,7 +94,7 @@ class Assembly:
 
         Raises
         ------
-        BrokerError, SpoolError
+        BrokerError, SpoolError, UnknownModelError
             What was not sent is complete still and can be sent again.
         """
         book = self.router.rules()
@@ -149,10 +156,11 @@ class Assembly:
                 # Somebody asked to measure anew, so what an earlier run found is not taken.
                 self.spool.discard_outcome(uid, revision)
             self.spool.put_background(uid, revision, work.background.to_json())
-            order = WorkOrder(work.paths, sent.queued_at or now, sent.order_number)
+            models = chosen_models(self.ledger.models.active(), record.model, self.spool)
+            order = WorkOrder(work.paths, sent.queued_at or now, sent.order_number, *models)
             self.spool.put_work(uid, revision, order)
             self.dispatcher.send_analysis(uid, revision, sent.order_number)
-        except (BrokerError, SpoolError):
+        except (BrokerError, SpoolError, UnknownModelError):
             self.ledger.advance(uid, SeriesEvent.WORK_LOST, now, revision=revision)
             raise
         logger.info("series sent to a worker", series=uid, revision=revision, attempt=sent.attempt)

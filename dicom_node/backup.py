@@ -3,7 +3,8 @@
 A backup is a folder::
 
     ledger.sqlite   every table of the ledger as it was at one moment
-    spool/          every file that this ledger names, and the secret of the patient digests
+    spool/          every file that this ledger names, installed models, and the secret of the
+                    patient digests
     manifest.json   when, by which version, and the SHA-256 of each file
 
 Files of the spool never change under their names, so the ledger is copied first: whatever it
@@ -27,6 +28,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.database import Database, freeze
 from dicom_node.errors import BackupError
 from dicom_node.ledger import Ledger
+from dicom_node.model_store import model_files
 from dicom_node.schema import METADATA
 from dicom_node.spool import Spool
 
@@ -167,6 +169,7 @@ def _files_of(ledger: Ledger, spool: Spool) -> Iterator[Path]:
     """Files of the spool that a ledger names."""
     if spool.path(_SECRET).exists():
         yield _SECRET
+    yield from model_files(spool)
     for record in ledger.list_series(limit=_ALL_SERIES):
         uid = record.series_instance_uid
         for instance in ledger.instances(uid):

@@ -15,6 +15,8 @@ RECORD_LOST: Final = "psoas.record_lost"
 DELIVER: Final = "psoas.deliver"
 PROVE: Final = "psoas.prove_completeness"
 SEARCH_PRIORS: Final = "psoas.search_priors"
+SHADOW_SERIES: Final = "psoas.shadow_series"
+RECORD_SHADOW: Final = "psoas.record_shadow"
 
 GPU_QUEUE: Final = "gpu"
 NODE_QUEUE: Final = "node"
@@ -22,6 +24,7 @@ NODE_QUEUE: Final = "node"
 # Redis serves small numbers first: news of the worker must not wait behind a PACS that is silent.
 _RECORD_PRIORITY = 0
 _DELIVER_PRIORITY = 9
+_SHADOW_PRIORITY = 9
 
 _HARD_LIMIT_MARGIN_S = 5.0
 _NODE_LIMIT_S = 600.0
@@ -50,6 +53,7 @@ def create_app(settings: NodeSettings) -> Celery:
         Without any task; ``tasks.register`` adds them in a worker.
     """
     soft_s = settings.worker.time_limit_s
+    limits = {"soft_time_limit": soft_s, "time_limit": soft_s + _HARD_LIMIT_MARGIN_S}
     app = Celery("psoas", set_as_current=False)
     app.conf.update(
         broker_url=broker_url(settings),
@@ -69,6 +73,8 @@ def create_app(settings: NodeSettings) -> Celery:
         task_default_queue=NODE_QUEUE,
         task_routes={
             ANALYZE_SERIES: {"queue": GPU_QUEUE},
+            SHADOW_SERIES: {"queue": GPU_QUEUE, "priority": _SHADOW_PRIORITY},
+            RECORD_SHADOW: {"queue": NODE_QUEUE, "priority": _DELIVER_PRIORITY},
             RECORD_STARTED: {"queue": NODE_QUEUE, "priority": _RECORD_PRIORITY},
             RECORD_OUTCOME: {"queue": NODE_QUEUE, "priority": _RECORD_PRIORITY},
             RECORD_LOST: {"queue": NODE_QUEUE, "priority": _RECORD_PRIORITY},
@@ -76,9 +82,7 @@ def create_app(settings: NodeSettings) -> Celery:
             PROVE: {"queue": NODE_QUEUE, "priority": _DELIVER_PRIORITY},
             SEARCH_PRIORS: {"queue": NODE_QUEUE, "priority": _DELIVER_PRIORITY},
         },
-        task_annotations={
-            ANALYZE_SERIES: {"soft_time_limit": soft_s, "time_limit": soft_s + _HARD_LIMIT_MARGIN_S}
-        },
+        task_annotations=dict.fromkeys((ANALYZE_SERIES, SHADOW_SERIES), limits),
         task_time_limit=_NODE_LIMIT_S,
         task_acks_late=True,
         task_reject_on_worker_lost=True,

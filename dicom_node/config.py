@@ -262,6 +262,15 @@ class WorkerSettings(_Section):
     """Series that wait at the workers' door; the others wait where urgent ones overtake them."""
 
 
+class ShadowSettings(_Section):
+    """Models that measure silently beside the active one, for comparison."""
+
+    models: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")], ...] = ()
+    """Keys of installed models (`psoas model list`); their results are never delivered."""
+    at_once: int = Field(default=1, ge=1)
+    """Silent measurements that are handed to workers while no series waits for one."""
+
+
 class RulesSettings(_Section):
     """Which series are analysed."""
 
@@ -491,6 +500,7 @@ class NodeSettings(_Section):
     priors: PriorsSettings | None = None
     rules: RulesSettings = RulesSettings()
     worker: WorkerSettings = WorkerSettings()
+    shadow: ShadowSettings = ShadowSettings()
     measurement: MeasurementSettings = MeasurementSettings()
     retention: RetentionSettings = RetentionSettings()
     broker: BrokerSettings = BrokerSettings()

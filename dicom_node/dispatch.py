@@ -5,7 +5,7 @@ from typing import Protocol
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from dicom_node.celery_app import ANALYZE_SERIES, DELIVER, PROVE, SEARCH_PRIORS
+from dicom_node.celery_app import ANALYZE_SERIES, DELIVER, PROVE, SEARCH_PRIORS, SHADOW_SERIES
 from dicom_node.errors import BrokerError
 
 
@@ -23,6 +23,9 @@ class Dispatcher(Protocol):
 
     def send_search(self, series_instance_uid: str, revision: int) -> None:
         """Ask for a PACS to be asked for earlier results of the patient."""
+
+    def send_shadow(self, series_instance_uid: str, revision: int, model: str) -> None:
+        """Ask a worker to measure one revision of a series silently, by another model."""
 
 
 class CeleryDispatcher:
@@ -51,6 +54,10 @@ class CeleryDispatcher:
     def send_search(self, series_instance_uid: str, revision: int) -> None:
         """Ask for a PACS to be asked for earlier results of the patient."""
         self._send(SEARCH_PRIORS, series_instance_uid, revision)
+
+    def send_shadow(self, series_instance_uid: str, revision: int, model: str) -> None:
+        """Ask a worker to measure one revision of a series silently, by another model."""
+        self._send(SHADOW_SERIES, series_instance_uid, revision, model)
 
     def _send(self, name: str, *arguments: str | int) -> None:
         try:

@@ -42,6 +42,7 @@ DISPOSITIONS: Final[dict[type[Exception], Disposition]] = {
     node.IllegalTransitionError: Disposition.FAIL,
     node.StaleRevisionError: Disposition.FAIL,
     node.UnknownSeriesError: Disposition.FAIL,
+    node.UnknownModelError: Disposition.FAIL,
     node.LedgerError: Disposition.RETRY,
     node.SpoolError: Disposition.RETRY,
     node.SpoolConflictError: Disposition.QUARANTINE,

@@ -7,6 +7,7 @@
     ├── IllegalTransitionError    TRANSITION_ILLEGAL
     ├── StaleRevisionError        REVISION_STALE
     ├── UnknownSeriesError        SERIES_UNKNOWN
+    ├── UnknownModelError         MODEL_UNKNOWN
     ├── LedgerError               LEDGER_UNUSABLE
     ├── SpoolError                SPOOL_UNUSABLE
     ├── SpoolConflictError        INSTANCE_CONFLICT
@@ -59,6 +60,12 @@ class UnknownSeriesError(NodeError):
     """The ledger has no such series."""
 
     code = "SERIES_UNKNOWN"
+
+
+class UnknownModelError(NodeError):
+    """No such model is installed, or its files are damaged."""
+
+    code = "MODEL_UNKNOWN"
 
 
 class LedgerError(NodeError):

@@ -13,6 +13,7 @@ from dicom_node.outbox import Outbox
 from dicom_node.outcomes import Outcome
 from dicom_node.records import Reason, SeriesRecord, SeriesState, Switch
 from dicom_node.retention import Releaser
+from dicom_node.shadows import ShadowDesk
 from dicom_node.worklog import Work, WorkLog
 
 logger = structlog.get_logger(__name__)
@@ -21,6 +22,7 @@ _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
 _SETTLE_PERIOD_S: Final = 10.0
 _RELEASE_PERIOD_S: Final = 60.0
+_SHADOW_PERIOD_S: Final = 2.0
 _NEWS_DELAY_S: Final = 10.0
 """News of an outcome usually comes by the queue; after this long it counts as lost."""
 _SILENCE_S: Final = 20.0
@@ -87,6 +89,8 @@ class Steward:
     outbox : Outbox
     releaser : Releaser, optional
         Lets go of what is old; nothing is ever deleted without it.
+    shadows : ShadowDesk, optional
+        Hands out silent measurements when workers have nothing else to do.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Steward:
         work_log: WorkLog,
         outbox: Outbox,
         releaser: Releaser | None = None,
+        shadows: ShadowDesk | None = None,
     ) -> None:
         self._assembly = assembly
         self._ledger = assembly.ledger
@@ -117,6 +122,11 @@ class Steward:
             ),
             _Duty("send deliveries", self._send_deliveries, paused_by=Switch.DELIVERY_PAUSED),
             _Duty("settle deliveries", self._settle_deliveries, period_s=_SETTLE_PERIOD_S),
+            *(
+                [_Duty("shadows", shadows.look_after, _SHADOW_PERIOD_S, Switch.ANALYSIS_PAUSED)]
+                if shadows
+                else []
+            ),
             *([_Duty("let go", releaser.release, _RELEASE_PERIOD_S)] if releaser else []),
         )
 

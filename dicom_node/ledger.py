@@ -32,6 +32,7 @@ from dicom_node.ledger_deliveries import (
     settle_delivery,
 )
 from dicom_node.ledger_findings import Findings
+from dicom_node.ledger_models import ModelLedger
 from dicom_node.ledger_prior_searches import PriorSearches
 from dicom_node.ledger_proofs import Proofs
 from dicom_node.ledger_quick import QuickWriter
@@ -39,6 +40,7 @@ from dicom_node.ledger_results import ResultLedger
 from dicom_node.ledger_retention import Retention
 from dicom_node.ledger_routes import set_route, take_next_best
 from dicom_node.ledger_search import series_ending_in
+from dicom_node.ledger_shadows import ShadowLedger
 from dicom_node.ledger_steps import Step, add_instance, locked_series, take_step
 from dicom_node.records import (
     Delivery,
@@ -100,6 +102,8 @@ class Ledger:
         self.results = ResultLedger(database)
         self.capabilities = CapabilityLedger(database)
         self.prior_searches = PriorSearches(database)
+        self.models = ModelLedger(database)
+        self.shadows = ShadowLedger(database)
 
     @classmethod
     def open(cls, url: str) -> Self:

@@ -98,6 +98,12 @@ class Findings:
 
         self._database.write(write)
 
+    def of(self, series_instance_uid: str) -> Finding | None:
+        """Return what came of a series; ``None`` when it was not analysed."""
+        query = select(FINDING).where(FINDING.c.series_instance_uid == series_instance_uid)
+        row = self._database.read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else Finding(row.kind, row.code, row.muscle_cm2)
+
     def record_echo(self, peer: str, at: datetime, complaint: str) -> None:
         """Note that a peer was verified, or did not answer."""
 

@@ -46,12 +46,15 @@ class Step:
     at : datetime
     reason : Reason or None
     due_at : datetime or None
+    model : str or None
+        Key of the model that a replay is to take; the active one when ``None``.
     """
 
     event: SeriesEvent
     at: datetime
     reason: Reason | None = None
     due_at: datetime | None = None
+    model: str | None = None
 
 
 def locked_series(
@@ -259,12 +262,16 @@ def _counters(row: Row[Any], step: Step) -> dict[str, Any]:
             # No worker began it: the broker lost it, which says nothing about the series.
             return {"attempt": row.attempt - 1}
         case SeriesEvent.RETRY_REQUESTED | SeriesEvent.RELEASED:
-            return {"attempt": 0, "route": None}
+            return {"attempt": 0, "route": None, "model": None}
+        case SeriesEvent.REPLAY_REQUESTED:
+            # Other weights give other objects, so they have a time of their own.
+            return {"attempt": 0, "route": None, "model": step.model, "queued_at": None}
         case event if event in _ARRIVALS and _begins_revision(row):
             return {
                 "revision": row.revision + 1,
                 "attempt": 0,
                 "route": None,
+                "model": None,
                 "queued_at": None,
                 "revision_started_at": step.at,
             }

@@ -97,6 +97,7 @@ class SeriesEvent(StrEnum):
     DELIVERY_ABANDONED = "delivery_abandoned"
     DELIVERY_RESUMED = "delivery_resumed"
     RETRY_REQUESTED = "retry_requested"
+    REPLAY_REQUESTED = "replay_requested"
     NEXT_BEST = "next_best"
     COMPLETION_FORCED = "completion_forced"
     RELEASED = "released"
@@ -146,6 +147,7 @@ def _transitions() -> dict[tuple[SeriesState, SeriesEvent], SeriesState]:
     delivered = (s.DELIVERED, s.PARTLY_DELIVERED)
     for ended in (s.SKIPPED, s.QUARANTINED, s.FAILED, s.DROPPED, *delivered):
         table[ended, e.RETRY_REQUESTED] = s.COMPLETE
+        table[ended, e.REPLAY_REQUESTED] = s.COMPLETE
     return table
 
 
@@ -191,6 +193,8 @@ class SeriesRecord:
         When retention let go of its images.
     route : Route or None
         What the rules decided about this revision; ``None`` until they have.
+    model : str or None
+        Key of the model that somebody asked for; ``None`` takes the active one.
     """
 
     series_instance_uid: str
@@ -209,6 +213,7 @@ class SeriesRecord:
     updated_at: datetime
     released_at: datetime | None = None
     route: Route | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from dicom_node.routes import Route
 _UID = String(64)  # PS3.5 9.1
 _AE_TITLE = String(16)
 _WORD = String(32)
+_MODEL = String(128)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -96,6 +97,8 @@ SERIES: Final = Table(
     Column("patient_id_key", String(64)),
     Column("released_at", UtcDateTime),
     Column("route", Text),
+    # A model that somebody asked for, in place of the active one.
+    Column("model", _MODEL),
     Index(None, "state", "due_at"),
     Index(None, "last_received_at"),
     Index(None, "study_instance_uid"),
@@ -268,6 +271,40 @@ PRIOR_SEARCH: Final = Table(
 )
 
 
+MODEL_USE: Final = Table(
+    "model_use",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("kind", _WORD, nullable=False),
+    Column("model", _MODEL, nullable=False),
+    Column("used_at", UtcDateTime, nullable=False),
+    Column("used_by", String(64), nullable=False),
+    Column("because", Text, nullable=False),
+    Column("withdrawn_at", UtcDateTime),
+    Column("withdrawn_by", String(64)),
+)
+
+SHADOW: Final = Table(
+    "shadow",
+    METADATA,
+    # No foreign key: what was measured outlives what is kept of a series.
+    Column("series_instance_uid", _UID, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("model", _MODEL, primary_key=True),
+    Column("state", _WORD, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("asked_by", String(64), nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("reason_code", _WORD),
+    Column("reason_message", Text),
+    Column("measurement", Text),
+    Index("ix_shadow_state", "state", "asked_at"),
+    Index(None, "model"),
+)
+
+
 def to_switch(row: Row[Any]) -> SwitchRecord:
     """Switch of a row of ``SWITCH``."""
     return SwitchRecord(Switch(row.name), row.set_at, row.set_by)
@@ -315,6 +352,7 @@ def to_series(row: Row[Any]) -> SeriesRecord:
         updated_at=row.updated_at,
         released_at=row.released_at,
         route=None if row.route is None else Route.from_json(row.route),
+        model=row.model,
     )
 
 

@@ -36,6 +36,7 @@ from dicom_node.recovery import Recovery
 from dicom_node.retention import Releaser
 from dicom_node.rules.reading import RuleFile
 from dicom_node.rules.routing import Router
+from dicom_node.shadows import ShadowDesk
 from dicom_node.spool import Spool
 from dicom_node.worklog import WorkLog
 
@@ -185,7 +186,20 @@ def _steward(settings: NodeSettings, outbox: Outbox, dispatcher: Dispatcher) -> 
             queue_ahead=settings.worker.queue_ahead,
             may_be_sent=PriorDesk(outbox.ledger, settings, dispatcher.send_search).is_settled,
         ),
-        WorkLog(outbox.ledger, settings.destinations, settings.worker.attempts),
+        WorkLog(
+            outbox.ledger,
+            settings.destinations,
+            settings.worker.attempts,
+            settings.shadow.models,
+        ),
         outbox,
         Releaser(outbox, settings.retention),
+        ShadowDesk(
+            outbox.ledger,
+            outbox.spool,
+            dispatcher,
+            lease_s,
+            settings.worker.attempts,
+            settings.shadow.at_once,
+        ),
     )

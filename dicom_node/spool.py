@@ -18,7 +18,7 @@ from dicom_node.errors import SpoolError
 from dicom_node.file_meta import file_meta
 from dicom_node.part_file import SUFFIX, PartFile, PartPool, flush_folder
 from dicom_node.records import ReceivedInstance
-from dicom_node.uids import is_uid
+from dicom_node.uids import is_model_key, is_uid
 
 _MIB: Final = 2**20
 _INCOMING: Final = Path("incoming")
@@ -77,11 +77,15 @@ class WorkOrder:
         When the revision was first sent to a worker: the content time of its results.
     number : int
         Of the task that this order goes with; older tasks have nothing to do any more.
+    segmenter, level_finder : str
+        Keys of installed models; empty for those that the settings name.
     """
 
     paths: tuple[Path, ...]
     queued_at: datetime
     number: int
+    segmenter: str = ""
+    level_finder: str = ""
 
 
 class Spool:
@@ -93,8 +97,10 @@ class Spool:
         instances/<series>/<sop instance>_<start of sha256>.dcm
         results/<series>/revision_<n>/work.json      what to analyse
         results/<series>/revision_<n>/background.json  what is known already
-        results/<series>/revision_<n>/<name>         result objects
+        results/<series>/revision_<n>/<version>/<name>  result objects
+        results/<series>/revision_<n>/shadow-<model>.json  what a shadow model measured
         results/<series>/revision_<n>/outcome.json   how it ended
+        models/<key>/                                installed weights
         patient.key                                  secret of the patient digests
 
     A file is written under a name that ends in ``.part``, flushed and renamed, then its folder is
@@ -226,7 +232,10 @@ class Spool:
     def result_files(self, series_instance_uid: str) -> list[Path]:
         """Every file of all revisions of a series, relative to the spool."""
         folder = Path("results", _checked(series_instance_uid))
-        files = sorted(self.path(folder).glob("revision_*/[!.]*"))
+        # The second pattern is for objects: each version has a folder of its own.
+        found = [*self.path(folder).glob("revision_*/[!.]*")]
+        found += self.path(folder).glob("revision_*/[!.]*/[!.]*")
+        files = sorted(file for file in found if file.is_file())
         return [file.relative_to(self._folder) for file in files]
 
     def path(self, relative: Path) -> Path:
@@ -237,24 +246,37 @@ class Spool:
         """Absolute paths of instances, in their order."""
         return [self.path(instance.path) for instance in instances]
 
-    def put_work(self, series_instance_uid: str, revision: int, order: WorkOrder) -> None:
-        """Write down what belongs to a revision; a second time it overwrites itself."""
+    def put_work(
+        self, series_instance_uid: str, revision: int, order: WorkOrder, *, shadow: str = ""
+    ) -> None:
+        """Write down what belongs to a revision; a second time it overwrites itself.
+
+        ``shadow`` is the key of a model that measures it silently, beside the active one.
+        """
         content = {
             "paths": [path.as_posix() for path in order.paths],
             "queued_at": order.queued_at.isoformat(),
             "number": order.number,
+            "segmenter": order.segmenter,
+            "level_finder": order.level_finder,
         }
-        path = revision_folder(series_instance_uid, revision) / "work.json"
-        self._put(path, json.dumps(content).encode())
+        self._put(_work_path(series_instance_uid, revision, shadow), json.dumps(content).encode())
 
-    def read_work(self, series_instance_uid: str, revision: int) -> WorkOrder:
+    def read_work(self, series_instance_uid: str, revision: int, *, shadow: str = "") -> WorkOrder:
         """Read what belongs to a revision."""
-        path = revision_folder(series_instance_uid, revision) / "work.json"
+        path = _work_path(series_instance_uid, revision, shadow)
         try:
             order = json.loads(self.path(path).read_bytes())
             paths = tuple(Path(text) for text in order["paths"])
             queued_at = datetime.fromisoformat(order["queued_at"])
-            return WorkOrder(paths, queued_at, int(order.get("number", 0)))
+            # Orders of earlier versions name no models.
+            return WorkOrder(
+                paths,
+                queued_at,
+                int(order.get("number", 0)),
+                str(order.get("segmenter", "")),
+                str(order.get("level_finder", "")),
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SpoolError(f"work order {path} cannot be read: {error}") from None
 
@@ -292,7 +314,11 @@ class Spool:
             raise SpoolError(f"background {path} cannot be read: {error.strerror}") from None
 
     def put_results(
-        self, series_instance_uid: str, revision: int, objects: Mapping[str, bytes]
+        self,
+        series_instance_uid: str,
+        revision: int,
+        objects: Mapping[str, bytes],
+        version: str = "",
     ) -> dict[str, Path]:
         """Keep result objects; the same names a second time replace the first ones.
 
@@ -303,13 +329,16 @@ class Spool:
         revision : int
         objects : mapping of str to bytes
             File name and content.
+        version : str
+            Hexadecimal digest of what made them: objects of another version stay as they are,
+            because deliveries may still name them.
 
         Returns
         -------
         dict of str to Path
             Where each one lies, relative to the spool.
         """
-        folder = revision_folder(series_instance_uid, revision)
+        folder = revision_folder(series_instance_uid, revision) / version[:16]
         paths = {name: folder / Path(name).name for name in objects}
         for name, content in objects.items():
             self._put(paths[name], content)
@@ -319,13 +348,17 @@ class Spool:
         """Absolute path of the picture that the work on a revision leaves, if it does."""
         return self.path(revision_folder(series_instance_uid, revision) / PICTURE)
 
-    def put_outcome(self, series_instance_uid: str, revision: int, outcome: bytes) -> None:
+    def put_outcome(
+        self, series_instance_uid: str, revision: int, outcome: bytes, *, shadow: str = ""
+    ) -> None:
         """Note how the work on a revision ended, after its results lie here."""
-        self._put(revision_folder(series_instance_uid, revision) / "outcome.json", outcome)
+        self._put(_outcome_path(series_instance_uid, revision, shadow), outcome)
 
-    def read_outcome(self, series_instance_uid: str, revision: int) -> bytes | None:
+    def read_outcome(
+        self, series_instance_uid: str, revision: int, *, shadow: str = ""
+    ) -> bytes | None:
         """How the work on a revision ended, ``None`` while it has not."""
-        path = revision_folder(series_instance_uid, revision) / "outcome.json"
+        path = _outcome_path(series_instance_uid, revision, shadow)
         try:
             return self.path(path).read_bytes()
         except FileNotFoundError:
@@ -400,6 +433,22 @@ def instance_path(series_instance_uid: str, sop_instance_uid: str, sha256: str) 
 def revision_folder(series_instance_uid: str, revision: int) -> Path:
     """Folder of the results of a revision, relative to the spool."""
     return Path("results", _checked(series_instance_uid), f"revision_{revision}")
+
+
+def _work_path(series_instance_uid: str, revision: int, shadow: str) -> Path:
+    folder = revision_folder(series_instance_uid, revision)
+    return folder / (f"shadow-{_checked_key(shadow)}-work.json" if shadow else "work.json")
+
+
+def _outcome_path(series_instance_uid: str, revision: int, shadow: str) -> Path:
+    folder = revision_folder(series_instance_uid, revision)
+    return folder / (f"shadow-{_checked_key(shadow)}.json" if shadow else "outcome.json")
+
+
+def _checked_key(model: str) -> str:
+    if not is_model_key(model):
+        raise SpoolError(f"{model!r} is no key of a model")
+    return model
 
 
 def _checked(uid: str) -> str:

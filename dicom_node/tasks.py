@@ -20,8 +20,10 @@ from dicom_node.celery_app import (
     PROVE,
     RECORD_LOST,
     RECORD_OUTCOME,
+    RECORD_SHADOW,
     RECORD_STARTED,
     SEARCH_PRIORS,
+    SHADOW_SERIES,
     work_lease_s,
 )
 from dicom_node.config import NodeSettings
@@ -152,6 +154,29 @@ class Analyst:
         return True
 
 
+def analyze_silently(
+    key: tuple[str, int, str],
+    spool: Spool,
+    measure: Callable[[str, int, str], Outcome],
+    send: Callable[..., None],
+) -> None:
+    """Measure a series by a shadow model, leave the outcome in the spool, report it.
+
+    Passing trouble leaves no outcome: whoever looks after shadows asks again.
+    """
+    uid, revision, model = key
+    if spool.read_outcome(uid, revision, shadow=model) is None:
+        outcomes: list[Outcome | None] = []
+        error = caught(lambda: outcomes.append(measure(*key)))
+        if isinstance(error, SoftTimeLimitExceeded):
+            return
+        outcome = outcomes[0] if error is None else failure(error)
+        if outcome is None:
+            return
+        spool.put_outcome(uid, revision, outcome.to_json(), shadow=model)
+    send(RECORD_SHADOW, *key)
+
+
 def register_analysis(
     app: Celery, settings: NodeSettings, context: "Callable[[], WorkerContext]"
 ) -> None:
@@ -184,6 +209,21 @@ def register_analysis(
             key = (series_instance_uid, revision, order)
             caught(partial(analyst.analyze, *key, redelivered=redelivered))
 
+    @app.task(name=SHADOW_SERIES, bind=True, shared=False)
+    def shadow_series(
+        task: "Task[Any, None]", series_instance_uid: str, revision: int, model: str
+    ) -> None:
+        from dicom_node.worker import measure_silently
+
+        if (task.request.delivery_info or {}).get("redelivered"):
+            # A worker died at it; whoever looks after shadows counts that.
+            return
+        here = context()
+        key = (series_instance_uid, revision, model)
+        with structlog.contextvars.bound_contextvars(series=series_instance_uid, shadow=model):
+            measure = partial(measure_silently, context=here)
+            caught(partial(analyze_silently, key, here.spool, measure, Reporter(app).send))
+
 
 def register_records(
     app: Celery, settings: NodeSettings, ledger: "Callable[[], Ledger]", spool: Spool
@@ -206,7 +246,9 @@ def register_records(
     from dicom_node.worklog import Work, WorkLog
 
     def work_log() -> WorkLog:
-        return WorkLog(ledger(), settings.destinations, settings.worker.attempts)
+        return WorkLog(
+            ledger(), settings.destinations, settings.worker.attempts, settings.shadow.models
+        )
 
     @app.task(name=RECORD_STARTED, shared=False)
     def record_started(series_instance_uid: str, revision: int, order: int) -> None:
@@ -253,6 +295,17 @@ def _register_questions(
     @app.task(name=SEARCH_PRIORS, shared=False)
     def search_for_priors(series_instance_uid: str, revision: int) -> None:
         caught(lambda: _search_priors(ledger(), spool, settings, (series_instance_uid, revision)))
+
+    _register_silent_records(app, ledger, spool)
+
+
+def _register_silent_records(app: Celery, ledger: "Callable[[], Ledger]", spool: Spool) -> None:
+    from dicom_node.shadows import record_silent_outcome
+
+    @app.task(name=RECORD_SHADOW, shared=False)
+    def record_shadow(series_instance_uid: str, revision: int, model: str) -> None:
+        key = (series_instance_uid, revision, model)
+        caught(lambda: record_silent_outcome(key, ledger(), spool, datetime.now(UTC)))
 
 
 def _record_outcome(

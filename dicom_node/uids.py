@@ -13,6 +13,7 @@ IMPLEMENTATION_VERSION_NAME: Final = f"PSOAS {__version__}"[:16]
 
 _UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 _MAXIMUM_LENGTH: Final = 64
+_MODEL_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}", re.ASCII)
 
 
 def is_uid(text: str) -> bool:
@@ -25,3 +26,8 @@ def is_uid(text: str) -> bool:
     DICOM PS3.5 section 9.1.
     """
     return len(text) <= _MAXIMUM_LENGTH and _UID.fullmatch(text) is not None
+
+
+def is_model_key(text: str) -> bool:
+    """Whether ``text`` has the form of an installed model's key, which is a safe file name."""
+    return _MODEL_KEY.fullmatch(text) is not None

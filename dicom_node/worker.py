@@ -18,10 +18,11 @@ from dicom_node.lineage import (
     prior_of,
     version_of,
 )
+from dicom_node.model_shelf import ModelShelf
 from dicom_node.outcomes import Outcome, OutcomeKind, failure
 from dicom_node.profiles import NOT_ANALYSED, needed
 from dicom_node.records import ResultEntry, ResultFile, ResultObject
-from dicom_node.spool import PICTURE, Spool
+from dicom_node.spool import PICTURE, Spool, WorkOrder
 from pipeline.analyze import (
     AnalysisRequest,
     Cutoffs,
@@ -53,12 +54,27 @@ class WorkerContext:
     cutoffs : Cutoffs
     outputs : tuple of str
         The objects to make.
+    shelf : ModelShelf or None
+        Loads what a work order names; without it every order gets ``models``.
     """
 
     spool: Spool
     models: Models
     cutoffs: Cutoffs
     outputs: tuple[str, ...]
+    shelf: ModelShelf | None = None
+
+    def with_models_of(self, work: WorkOrder) -> "WorkerContext":
+        """Return the context with the models that an order names.
+
+        Raises
+        ------
+        ModelError
+            They cannot be loaded.
+        """
+        if self.shelf is None or not (work.segmenter or work.level_finder):
+            return self
+        return replace(self, models=self.shelf.models(work.segmenter, work.level_finder))
 
 
 def make_context(settings: NodeSettings) -> WorkerContext:
@@ -85,7 +101,8 @@ def make_context(settings: NodeSettings) -> WorkerContext:
     cutoffs = load_cutoffs(
         measurement.cutoffs, measurement.attenuation_cutoffs, measurement.cutoff_file
     )
-    return WorkerContext(Spool.of(settings.storage), models, cutoffs, outputs)
+    spool = Spool.of(settings.storage)
+    return WorkerContext(spool, models, cutoffs, outputs, ModelShelf(spool, models))
 
 
 def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> Outcome:
@@ -115,6 +132,7 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
     """
     spool = context.spool
     work = spool.read_work(series_instance_uid, revision)
+    context = context.with_models_of(work)
     content = spool.read_background(series_instance_uid, revision)
     background = (
         Background(series_instance_uid) if content is None else Background.from_json(content)
@@ -136,7 +154,9 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
         objects: Mapping[str, Dataset], pictures: Mapping[str, bytes]
     ) -> tuple[ResultFile, ...]:
         contents = {f"{name}.dcm": _encoded(dataset) for name, dataset in objects.items()}
-        paths = spool.put_results(series_instance_uid, revision, contents | dict(pictures))
+        if pictures:
+            spool.put_results(series_instance_uid, revision, pictures)
+        paths = spool.put_results(series_instance_uid, revision, contents, origin[2])
         return tuple(
             _result_file(dataset, paths[f"{name}.dcm"]) for name, dataset in objects.items()
         )
@@ -161,6 +181,28 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
         objects=tuple(_result_object(name, dataset) for name, dataset in objects.items()),
     )
     return Outcome(OutcomeKind.MEASURED, results=results, measurement=measurement, entry=entry)
+
+
+def measure_silently(
+    series_instance_uid: str, revision: int, model: str, context: WorkerContext
+) -> Outcome:
+    """Measure one revision of a series by another model, for the record alone.
+
+    No object is made, so nothing can be delivered.
+
+    Raises
+    ------
+    PipelineError, SpoolError, DeviceMemoryError
+        As ``measure``.
+    """
+    work = context.spool.read_work(series_instance_uid, revision, shadow=model)
+    context = context.with_models_of(work)
+    paths = [context.spool.path(path) for path in work.paths]
+    datasets = read_files(paths)[series_instance_uid]
+    request = AnalysisRequest(work.queued_at, __version__, cutoffs=context.cutoffs, outputs=())
+    with _memory_errors_named(series_instance_uid):
+        analysis, _ = analyze_series(datasets, context.models, request)
+    return Outcome(OutcomeKind.MEASURED, measurement=measurement_json(analysis, __version__))
 
 
 def _measured(

@@ -11,6 +11,7 @@ from dicom_node.config import DestinationSettings
 from dicom_node.errors import IllegalTransitionError, StaleRevisionError
 from dicom_node.ledger import Ledger
 from dicom_node.ledger_findings import Finding
+from dicom_node.model_store import digests_of, key_fits
 from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.profiles import wanted
 from dicom_node.records import Reason, SeriesEvent, SeriesRecord, SeriesState
@@ -24,6 +25,7 @@ EVENTS: Final = {
     OutcomeKind.QUARANTINED: SeriesEvent.CONFLICT_FOUND,
 }
 
+_COMPARED: Final = frozenset({OutcomeKind.MEASURED, OutcomeKind.FAILED})
 _AT_WORK: Final = frozenset({SeriesState.QUEUED, SeriesState.ANALYZING})
 
 
@@ -55,11 +57,14 @@ class WorkLog:
         Who gets the results, and which.
     attempts : int
         A series whose work was lost that often is quarantined.
+    shadows : sequence of str
+        Keys of models that measure each series silently too.
     """
 
     ledger: Ledger
     destinations: Sequence[DestinationSettings]
     attempts: int
+    shadows: Sequence[str] = ()
 
     def started(self, work: Work, at: datetime, due_at: datetime) -> None:
         """Record that a worker has begun; without further news by ``due_at`` it is lost."""
@@ -124,8 +129,20 @@ class WorkLog:
         )
         if outcome.kind is OutcomeKind.SKIPPED:
             self.ledger.take_next_best(series_instance_uid, at)
+        self._ask_shadows(series_instance_uid, revision, outcome, at)
         if outcome.kind is OutcomeKind.MEASURED and not destinations:
             self.ledger.advance(series_instance_uid, SeriesEvent.ALL_DELIVERED, at)
+
+    def _ask_shadows(
+        self, series_instance_uid: str, revision: int, outcome: Outcome, at: datetime
+    ) -> None:
+        by_reader = outcome.entry is not None and outcome.entry.by_reader
+        if outcome.kind not in _COMPARED or by_reader:
+            return
+        used = digests_of(outcome.measurement)
+        for model in self.shadows:
+            if not any(key_fits(model, sha256) for sha256 in used):
+                self.ledger.shadows.ask((series_instance_uid, revision, model), "settings", at)
 
     def _destinations_of(self, record: SeriesRecord) -> list[DestinationSettings]:
         """Destinations that the rules named for a series, all of them when they named none."""

@@ -37,6 +37,7 @@ _EVENTS: Final = {
     "all_delivered": "Everything was delivered",
     "delivery_abandoned": "Delivery was given up",
     "retry_requested": "Asked for once more",
+    "replay_requested": "To be measured again, by other weights",
     "released": "Released from quarantine",
     "dropped": "Dropped",
     "completion_forced": "Waiting for images was ended",

@@ -41,6 +41,7 @@ class RecordingDispatcher:
     proofs: list[tuple[str, int]] = field(default_factory=list)
     searches: list[tuple[str, int]] = field(default_factory=list)
     deliveries: list[tuple[str, str]] = field(default_factory=list)
+    shadows: list[tuple[str, int, str]] = field(default_factory=list)
     broken: bool = False
 
     def send_analysis(self, series_instance_uid: str, revision: int, order: int) -> None:
@@ -59,6 +60,10 @@ class RecordingDispatcher:
     def send_search(self, series_instance_uid: str, revision: int) -> None:
         self._check()
         self.searches.append((series_instance_uid, revision))
+
+    def send_shadow(self, series_instance_uid: str, revision: int, model: str) -> None:
+        self._check()
+        self.shadows.append((series_instance_uid, revision, model))
 
     def _check(self) -> None:
         if self.broken:

@@ -10,7 +10,8 @@ from dicom_node.assembly import Assembly
 from dicom_node.config import CompletionSettings
 from dicom_node.errors import BrokerError
 from dicom_node.ledger import Ledger
-from dicom_node.records import SeriesEvent, SeriesState
+from dicom_node.model_store import ModelKind
+from dicom_node.records import Reason, SeriesEvent, SeriesState
 from dicom_node.rules.routing import Router, examine
 from dicom_node.spool import FileIdentity, Spool
 from tests.dicom_node.datasets import encoded
@@ -156,3 +157,35 @@ def test_who_waits_behind_others_is_not_lost(bench: Bench) -> None:
 
 def test_what_cannot_be_read_is_left_to_a_worker(tmp_path: Path) -> None:
     assert examine([tmp_path / "absent.dcm"], "CT1") is None
+
+
+def test_the_order_names_the_model_in_use_or_the_one_that_was_asked_for(
+    bench: Bench, images: list[Path]
+) -> None:
+    folder = bench.spool.path(Path("models", "asked-1-0"))
+    folder.mkdir(parents=True)
+    (folder / "installed.json").write_text(
+        '{"key": "asked-1-0", "kind": "segmenter", "name": "asked", "version": "1", '
+        '"sha256": "0", "files": {}, "installed_at": "2026-01-01"}'
+    )
+    models = bench.ledger.models
+    models.use(ModelKind.SEGMENTER, "used-1-0", "eve", bench.clock.now)
+    models.use(ModelKind.LEVEL_FINDER, "finder-1-0", "eve", bench.clock.now)
+    bench.receive(images)
+    bench.pass_time(60)
+    order = bench.spool.read_work("1.2.3", 1)
+    assert (order.segmenter, order.level_finder) == ("used-1-0", "finder-1-0")
+    # What is at work keeps its order, whatever is put to use meanwhile.
+    models.roll_back("eve", bench.clock.now)
+    assert bench.spool.read_work("1.2.3", 1) == order
+    record = bench.ledger.advance("1.2.3", SeriesEvent.WORK_FAILED, bench.clock.now)
+    models.replay(record, "asked-1-0", bench.clock.now, Reason("BY_OPERATOR", "eve"))
+    bench.pass_time(60)
+    again = bench.spool.read_work("1.2.3", 1)
+    assert (again.segmenter, again.level_finder) == ("asked-1-0", "")
+    assert again.queued_at > order.queued_at
+    # An ordinary retry takes what is in use.
+    bench.ledger.advance("1.2.3", SeriesEvent.WORK_FAILED, bench.clock.now)
+    bench.ledger.advance("1.2.3", SeriesEvent.RETRY_REQUESTED, bench.clock.now)
+    bench.pass_time(1)
+    assert bench.spool.read_work("1.2.3", 1).segmenter == "used-1-0"

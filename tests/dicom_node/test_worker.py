@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,12 +7,14 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from dicom_node.background import Background
 from dicom_node.config import DestinationSettings, NodeSettings, StorageSettings, WorkerSettings
 from dicom_node.errors import SettingsError, SpoolError
 from dicom_node.lineage import version_of
+from dicom_node.model_install import install_model
 from dicom_node.outcomes import OutcomeKind
 from dicom_node.spool import WorkOrder
-from dicom_node.worker import WorkerContext, make_context, measure
+from dicom_node.worker import WorkerContext, make_context, measure, measure_silently
 from pipeline.analyze import Models
 from pipeline.errors import (
     LevelNotCoveredError,
@@ -20,6 +23,7 @@ from pipeline.errors import (
     UnreadableFileError,
 )
 from pipeline.types import AnatomicLevel, CTVolume, ModelIdentity
+from pipeline.weights import MODELS_FOLDER, SEGMENTER
 from tests.models import write_tiny_classifier
 
 QUEUED_AT = datetime(2026, 1, 2, 10, 0, tzinfo=UTC)
@@ -175,3 +179,46 @@ def test_series_that_nobody_waits_for_is_not_reported(
     uid = put_series(context, demo_series, slices=3)
     with pytest.raises(TooFewSlicesError):
         measure(uid, 1, replace(context, outputs=("not_analysed",)))
+
+
+def other_segmenter(context: WorkerContext, folder: Path) -> str:
+    """Install the shipped weights once more, under a threshold and a version of their own."""
+    shutil.copytree(MODELS_FOLDER / SEGMENTER, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest |= {"version": "other", "extra": manifest["extra"] | {"threshold": 0.4}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return install_model(folder, context.spool, QUEUED_AT).key
+
+
+@pytest.mark.slow
+def test_another_model_makes_new_versions_that_name_the_ones_before_or_none_at_all(
+    context: WorkerContext, demo_series: Path, tmp_path: Path
+) -> None:
+    uid = put_series(context, demo_series)
+    first = measure(uid, 1, context)
+    contents = [context.spool.path(result.path).read_bytes() for result in first.results]
+    key = other_segmenter(context, tmp_path / "other")
+    order = context.spool.read_work(uid, 1)
+    context.spool.put_work(uid, 1, replace(order, segmenter=key))
+    assert first.entry is not None
+    background = Background(uid, earlier=(first.entry,))
+    context.spool.put_background(uid, 1, background.to_json())
+    second = measure(uid, 1, context)
+    assert second.measurement["model"]["version"] == "other"
+    assert second.measurement["skeletal_muscle_area_cm2"] != pytest.approx(
+        first.measurement["skeletal_muscle_area_cm2"], abs=1e-6
+    )
+    old, new = (outcome.results[1] for outcome in (first, second))
+    assert old.sop_instance_uid != new.sop_instance_uid
+    report = dcmread(context.spool.path(new.path))
+    (study,) = report.PredecessorDocumentsSequence
+    (named,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == old.sop_instance_uid
+    # What a PACS may still have to get stays as it was.
+    assert contents == [context.spool.path(result.path).read_bytes() for result in first.results]
+    context.spool.put_work(uid, 1, replace(order, segmenter=key), shadow=key)
+    before = set(context.spool.result_files(uid))
+    silent = measure_silently(uid, 1, key, context)
+    assert (silent.kind, silent.results, silent.entry) == (OutcomeKind.MEASURED, (), None)
+    assert silent.measurement["model"] == second.measurement["model"]
+    assert set(context.spool.result_files(uid)) == before
