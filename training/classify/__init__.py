@@ -1,0 +1,1 @@
+"""The classification branch: is the muscle of a slice low, by a published backbone."""
