@@ -16,6 +16,10 @@
     python -m training evaluate FOLDS... --data DIR --out REPORT
     python -m training export RUN... --out MODEL --version 1 --threshold 0.45
     python -m training export RUN... --out MODEL --version 1 --evaluation REPORT --folds FOLDS
+    python -m training classify train RECIPE --data DIR --published FILE --out RUN
+    python -m training classify folds RECIPE --data DIR --published FILE --out FOLDS
+    python -m training classify evaluate FOLDS --data DIR --segmentation slices.json --out REPORT
+    python -m training classify export RUN... --out MODEL --version 1 --evaluation REPORT
     python -m training level RECIPE --data DIR --out RUN [--hold-out PATIENT]
     python -m training evaluate-level RUN... --data DIR --out REPORT
     python -m training export-level RUN... --out MODEL --version 1
@@ -36,6 +40,7 @@ import structlog
 import torch
 
 from training import data_commands, more_commands
+from training.classify import commands as classify_commands
 from training.config import CASES_FOLDER, read_finetune_recipe, read_pretrain_recipe
 from training.crossvalidation import group_patients, measure_folds, train_folds
 from training.data import read_labelled
@@ -63,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True)
     data_commands.add_commands(commands)
     more_commands.add_commands(commands)
+    classify_commands.add_commands(commands)
     _add_pretrain(commands.add_parser("pretrain", help="train an encoder without labels"))
     _add_finetune(commands.add_parser("finetune", help="train a segmenter"))
     _add_crossvalidate(commands.add_parser("crossvalidate", help="train without each patient"))

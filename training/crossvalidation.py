@@ -19,6 +19,7 @@ from training import checkpoint
 from training.data import LabelledSlice
 from training.evaluate import SliceResult, measure_slice
 from training.export import ModelDescription, export
+from training.progress import bar
 
 log = structlog.get_logger(__name__)
 
@@ -54,20 +55,54 @@ def train_folds(
     subprocess.CalledProcessError
         When a fold fails.
     """
+    runs = {"+".join(group): ["finetune", *arguments, *held_out(group)] for group in groups}
+    return run_folds(runs, out, jobs)
+
+
+def run_folds(runs: Mapping[str, Sequence[str]], out: Path, jobs: int) -> list[Path]:
+    """Run a subcommand once for each fold, each in a process of its own, with a bar.
+
+    Parameters
+    ----------
+    runs : Mapping
+        Name of a fold to the words after ``python -m training``, but for ``--out`` and
+        ``--resume``.
+    out : Path
+        The run of each fold is a folder in it; its log lies beside.
+    jobs : int
+        Processes at a time.
+
+    Returns
+    -------
+    list of Path
+        Folders of the runs.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        When a fold fails.
+    """
     out.mkdir(parents=True, exist_ok=True)
 
-    def train(group: Sequence[str]) -> Path:
-        run = out / "+".join(group)
-        command = [sys.executable, "-m", "training", "finetune", *arguments]
-        command += [word for patient in group for word in ("--hold-out", patient)]
-        command += ["--out", str(run), "--resume"]
-        with (out / f"{run.name}.log").open("ab") as output:
+    def run(name: str) -> Path:
+        folder = out / name
+        command = [sys.executable, "-m", "training", *runs[name], "--out", str(folder), "--resume"]
+        with (out / f"{name}.log").open("ab") as output:
             subprocess.run(command, check=True, stdout=output, stderr=output)  # noqa: S603 - ours
-        log.info("fold trained", held_out=group)
-        return run
+        log.info("fold trained", fold=name)
+        return folder
 
-    with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(train, groups))
+    with ThreadPoolExecutor(jobs) as pool, bar("folds", len(runs), 0) as advance:
+        folders = []
+        for folder in pool.map(run, runs):
+            folders.append(folder)
+            advance(len(folders))
+    return folders
+
+
+def held_out(patients: Sequence[str]) -> list[str]:
+    """Return the words that leave patients out."""
+    return [word for patient in patients for word in ("--hold-out", patient)]
 
 
 def group_patients(slices: Sequence[LabelledSlice], count: int) -> list[tuple[str, ...]]:

@@ -28,10 +28,10 @@ anterior, columns from the patient's right.
 import hashlib
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the name its manual uses
@@ -103,7 +103,9 @@ class Sample:
     weight: float
 
 
-def read_labelled(data_folder: Path, case_list: Path) -> list[LabelledSlice]:
+def read_labelled(
+    data_folder: Path, case_list: Path, cases: Sequence[Mapping[str, Any]] | None = None
+) -> list[LabelledSlice]:
     """Read every labelled slice that a case list names.
 
     Parameters
@@ -111,13 +113,15 @@ def read_labelled(data_folder: Path, case_list: Path) -> list[LabelledSlice]:
     data_folder : Path
     case_list : Path
         TOML, see the module docstring.
+    cases : sequence of Mapping or None
+        Some of its cases, instead of all.
 
     Returns
     -------
     list of LabelledSlice
     """
     slices: list[LabelledSlice] = []
-    for case in tomllib.loads(case_list.read_text())["case"]:
+    for case in tomllib.loads(case_list.read_text())["case"] if cases is None else cases:
         path = data_folder / case["labels"]
         if store.is_stored(path):
             described = store.describe(path)

@@ -38,12 +38,18 @@ class Person:
     @property
     def stratum(self) -> str:
         """Whether the labelled area lies below the cut-off of the sex, and the sex."""
-        cutoff_cm2 = _cutoff_cm2(Sex(self.sex)) if self.sex else 0.0
-        low = "low" if 0 < self.muscle_cm2 < cutoff_cm2 else "not low"
-        return f"{low} {self.sex or '?'}"
+        return f"{'low' if self.low else 'not low'} {self.sex or '?'}"
+
+    @property
+    def low(self) -> bool | None:
+        """Whether the area lies below the cut-off; ``None`` when sex or area is not known."""
+        if not self.sex or self.muscle_cm2 <= 0:
+            return None
+        return self.muscle_cm2 < cutoff_cm2(Sex(self.sex))
 
 
-def _cutoff_cm2(sex: Sex) -> float:
+def cutoff_cm2(sex: Sex) -> float:
+    """Cut-off of the area for adults of a sex, in the default profile."""
     profile = find_profile(DEFAULT_PROFILE, frozenset({Measure.AREA}))
     return profile.rows_for(Subject(sex=sex), sex)[0].below
 

@@ -1,10 +1,7 @@
 """Cross-validation as in Table 3 of arXiv 2508.17275: so many folds, two columns, one command."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import numpy as np
 import structlog
 import torch
 
+from training.crossvalidation import held_out, run_folds
 from training.data import LabelledSlice
 from training.evaluate import SliceResult, measure_slice
 from training.export import load_checkpoint
@@ -76,25 +74,21 @@ def train_table(
     subprocess.CalledProcessError
         When a fold fails.
     """
-    out.mkdir(parents=True, exist_ok=True)
     dealt = folds(people, count, seed)
-    names = list(dealt)
-
-    def train(place: int) -> None:
-        run = out / names[place]
-        command = [sys.executable, "-m", "training", "finetune", *arguments]
-        command += [word for patient in dealt[names[place]] for word in ("--hold-out", patient)]
-        if count > 2:
-            judges = dealt[names[(place + 1) % count]]
-            command += [word for patient in judges for word in ("--validate-on", patient)]
-        command += ["--out", str(run), "--resume"]
-        with (out / f"{run.name}.log").open("ab") as output:
-            subprocess.run(command, check=True, stdout=output, stderr=output)  # noqa: S603 - ours
-
-    with ThreadPoolExecutor(jobs) as pool:
-        for _ in track(list(pool.map(train, range(count))), "folds"):
-            pass
+    run_folds(fold_words(dealt, ["finetune", *arguments]), out, jobs)
     return dealt
+
+
+def fold_words(dealt: Mapping[str, Sequence[str]], words: Sequence[str]) -> dict[str, list[str]]:
+    """Return the words of each fold's run; from three folds on, the next one is its validation."""
+    names = list(dealt)
+    runs = {}
+    for place, name in enumerate(names):
+        runs[name] = [*words, *held_out(dealt[name])]
+        if len(names) > 2:
+            judges = dealt[names[(place + 1) % len(names)]]
+            runs[name] += [word for patient in judges for word in ("--validate-on", patient)]
+    return runs
 
 
 def measure_table(

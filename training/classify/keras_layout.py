@@ -54,13 +54,13 @@ def read_layers(path: Path) -> dict[str, Layer]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        group = file["model_weights"] if "model_weights" in file else file
+        group = file.get("model_weights", file)
         if "layer_names" not in group.attrs:
             raise KerasLayoutError(
                 f"{path.name} has no layer_names: it is no HDF5 file of Keras 2, or one that "
                 "save_weights of Keras 3 wrote; load it there and save it with model.save(NAME.h5)"
             )
-        layers = {}
+        layers: dict[str, Layer] = {}
         for name in map(_text, group.attrs["layer_names"]):
             tensors = {
                 _text(weight).rsplit("/", 1)[-1].split(":")[0]: np.asarray(

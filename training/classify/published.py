@@ -85,9 +85,7 @@ def read_backbone(path: Path, network: str) -> PublishedBackbone:
     if keras_layout.applies(path):
         arguments = keras_layout.arguments_of(network)
         built = _build(network, arguments)
-        state = keras_layout.backbone_state(
-            keras_layout.read_layers(path), network, built.backbone
-        )
+        state = keras_layout.backbone_state(keras_layout.read_layers(path), network, built.backbone)
         return PublishedBackbone(_checked(path, state, built), arguments, "keras")
     tensors = _read_tensors(path)
     built = _build(network, {})

@@ -66,7 +66,9 @@ def _kernel(convolution: nn.Module) -> tuple[int, ...]:
 
 
 def _norm(layer: str, channels: int, *names: str) -> Tensors:
-    return [(f"{layer}/{n}", (channels,)) for n in (*names, "beta", "moving_mean", "moving_variance")]
+    return [
+        (f"{layer}/{n}", (channels,)) for n in (*names, "beta", "moving_mean", "moving_variance")
+    ]
 
 
 def _inception(backbone: nn.Module, first: int) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -64,7 +64,9 @@ def filled(name: str, path: Path) -> Classifier:
 def same_backbone(network: Classifier, expected: dict[str, Tensor]) -> bool:
     state = network.backbone.state_dict()
     found = {key.replace(".layers.", "."): value for key, value in state.items()}
-    return found.keys() == expected.keys() and all(torch.equal(found[k], expected[k]) for k in found)
+    return found.keys() == expected.keys() and all(
+        torch.equal(found[k], expected[k]) for k in found
+    )
 
 
 @pytest.mark.parametrize("name", sorted(CHILDREN))
@@ -72,7 +74,9 @@ def test_radimagenet_file_of_pytorch_fills_every_tensor(name: str, tmp_path: Pat
     stored = radimagenet_state(name)
     assert len(stored) == {"densenet121": 725, "inception_v3": 564, "resnet50": 318}[name]
     head = {"fc.weight": torch.zeros(165, 8), "fc.bias": torch.zeros(165)}
-    torch.save({f"module.{key}": value for key, value in (stored | head).items()}, tmp_path / "f.pt")
+    torch.save(
+        {f"module.{key}": value for key, value in (stored | head).items()}, tmp_path / "f.pt"
+    )
     assert same_backbone(filled(name, tmp_path / "f.pt"), torchvision_state(name))
     assert read_backbone(tmp_path / "f.pt", name).layout == "radimagenet"
 
@@ -143,7 +147,9 @@ def test_file_of_weights_alone_of_tensorflow_2_after_other_models_is_the_same(
 
 def test_biases_of_keras_go_into_the_running_means(tmp_path: Path) -> None:
     tensors = keras_tensors("resnet50", build("resnet50").backbone)
-    state = read_backbone(write_keras_file(tmp_path / "a.h5", tensors, whole=True), "resnet50").state
+    state = read_backbone(
+        write_keras_file(tmp_path / "a.h5", tensors, whole=True), "resnet50"
+    ).state
     with h5py.File(tmp_path / "a.h5") as file:
         layers = file["model_weights"]
         bias = layers["conv3_block1_0_conv/conv3_block1_0_conv/bias"][:]
