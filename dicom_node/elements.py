@@ -7,12 +7,13 @@ error only. References: DICOM PS3.5 sections 7.1, 7.5 and A.4.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 _UNDEFINED: Final = 0xFFFFFFFF
+_DELIMITERS: Final = 0xFFFE
+"""Group of the elements that have no VR in any transfer syntax (PS3.5 7.5)."""
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
@@ -33,8 +34,7 @@ class MalformedDataSetError(ValueError):
     """The bytes are no data set in their transfer syntax; the message holds no values."""
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """Where a value lies in the encoded data set.
 
     Parameters
@@ -50,13 +50,21 @@ class Element:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Coding:
+class _Coding(NamedTuple):
     explicit: bool
-    order: str  # as in struct
+    head: struct.Struct
+    """Group, element, then VR and short length, or the length alone."""
+    length: struct.Struct
 
 
-_IMPLICIT: Final = _Coding(explicit=False, order="<")
+_IMPLICIT: Final = _Coding(False, struct.Struct("<HHI"), struct.Struct("<I"))
+_EXPLICIT: Final = _Coding(True, struct.Struct("<HH2sH"), struct.Struct("<I"))
+_BIG_ENDIAN: Final = _Coding(True, struct.Struct(">HH2sH"), struct.Struct(">I"))
+_CODINGS: Final[dict[str, _Coding]] = {
+    ImplicitVRLittleEndian: _IMPLICIT,
+    ExplicitVRBigEndian: _BIG_ENDIAN,
+}
+"""By transfer syntax; every other one is Explicit VR Little Endian (PS3.5 A.4)."""
 
 
 def walk(data: memoryview, transfer_syntax_uid: str) -> Iterator[Element]:
@@ -74,27 +82,24 @@ def walk(data: memoryview, transfer_syntax_uid: str) -> Iterator[Element]:
     MalformedDataSetError
         Where the data breaks off, is nested too deeply or makes no sense.
     """
-    coding = _Coding(
-        explicit=transfer_syntax_uid != ImplicitVRLittleEndian,
-        order=">" if transfer_syntax_uid == ExplicitVRBigEndian else "<",
-    )
-    position = 0
+    coding = _CODINGS.get(transfer_syntax_uid, _EXPLICIT)
+    position, size = 0, len(data)
     try:
-        while position < len(data):
+        while position < size:
             tag, vr, length, start = _head(data, position, coding)
             if length == _UNDEFINED:
                 end = _end_of_undefined(data, start, _inside(vr, coding))
             else:
                 end = start + length
-            if end > len(data):
+            if end > size:
                 raise MalformedDataSetError(
                     f"the data set breaks off within {_name(tag)}: "
-                    f"{length} bytes announced, {len(data) - start} there"
+                    f"{length} bytes announced, {size - start} there"
                 )
             yield Element(tag, start, end)
             position = end
     except struct.error:
-        raise MalformedDataSetError(f"the data set breaks off at byte {len(data)}") from None
+        raise MalformedDataSetError(f"the data set breaks off at byte {size}") from None
 
 
 def _end_of_undefined(data: memoryview, start: int, coding: _Coding) -> int:
@@ -121,19 +126,20 @@ def _end_of_undefined(data: memoryview, start: int, coding: _Coding) -> int:
 
 def _head(data: memoryview, position: int, coding: _Coding) -> tuple[int, bytes, int, int]:
     """Tag, VR, length of value and where the value starts."""
-    group, number = struct.unpack_from(f"{coding.order}HH", data, position)
+    if not coding.explicit:
+        group, number, length = coding.head.unpack_from(data, position)
+        return group << 16 | number, b"", length, position + 8
+    group, number, vr, length = coding.head.unpack_from(data, position)
     tag = group << 16 | number
-    if group == 0xFFFE or not coding.explicit:
-        (length,) = struct.unpack_from(f"{coding.order}I", data, position + 4)
-        return tag, b"", length, position + 8
-    vr = bytes(data[position + 4 : position + 6])
+    if vr in _SHORT_VRS:
+        return tag, vr, length, position + 8
     if vr in _LONG_VRS:
-        (length,) = struct.unpack_from(f"{coding.order}I", data, position + 8)
+        (length,) = coding.length.unpack_from(data, position + 8)
         return tag, vr, length, position + 12
-    if vr not in _SHORT_VRS:
-        raise MalformedDataSetError(f"{_name(tag)} has no value representation that exists")
-    (length,) = struct.unpack_from(f"{coding.order}H", data, position + 6)
-    return tag, vr, length, position + 8
+    if group == _DELIMITERS:
+        (length,) = coding.length.unpack_from(data, position + 4)
+        return tag, b"", length, position + 8
+    raise MalformedDataSetError(f"{_name(tag)} has no value representation that exists")
 
 
 def _inside(vr: bytes, coding: _Coding) -> _Coding:

@@ -1,16 +1,20 @@
 """Write files under names that nobody reads, until they are whole and on disk."""
 
+import errno
+import fcntl
 import mmap
 import os
 import secrets
 import threading
 from collections import deque
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 SUFFIX: Final = ".part"
 _MOST_AHEAD: Final = 32
+_BLOCK_BYTES: Final = 4096
+"""Direct writes come in whole blocks; no volume in use has larger ones."""
 
 
 class PartFile:
@@ -30,14 +34,38 @@ class PartFile:
         self._is_open = True
         self._has_name = False
 
-    def write(self, contents: Sequence[bytes | memoryview]) -> None:
-        """Append contents, in one call to the system unless that takes less than it is given."""
-        total = sum(len(content) for content in contents)
-        written = os.writev(self._descriptor, contents)
-        if written < total:
-            rest = memoryview(b"".join(contents))[written:]
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+    def write(self, content: memoryview) -> None:
+        """Append content."""
+        while content:  # the system may take less than it is given
+            content = content[os.write(self._descriptor, content) :]
+
+    def write_at_once(self, memory: memoryview, size_bytes: int) -> None:
+        """Write all of the file, whole blocks past the page cache where the volume can.
+
+        The flush that follows has little left to do then, and takes about half the time.
+
+        Parameters
+        ----------
+        memory : memoryview
+            Starts at a page.
+        size_bytes : int
+        """
+        blocks_bytes = size_bytes // _BLOCK_BYTES * _BLOCK_BYTES
+        written = self._write_directly(memory[:blocks_bytes])
+        self.write(memory[written:size_bytes])
+
+    def _write_directly(self, blocks: memoryview) -> int:
+        """How many bytes the volume took."""
+        flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
+        try:
+            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+            return os.write(self._descriptor, blocks)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # what tmpfs and some network volumes say
+                return 0
+            raise
+        finally:
+            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags)
 
     def overwrite_start(self, content: bytes) -> None:
         """Replace the first bytes."""
@@ -84,6 +112,7 @@ class PartPool:
         self._ready: deque[PartFile] = deque()
         self._made = 1
         self._lock = threading.Lock()
+        self._helper: threading.Thread | None = None
 
     def take(self) -> PartFile:
         """Return a file; every call returns another one.
@@ -95,20 +124,42 @@ class PartPool:
         with self._lock:
             if not self._ready:
                 self._refill()
+            elif len(self._ready) == self._made // 4:
+                # In time for the next one not to wait.
+                self._helper = threading.Thread(target=self._refill_ahead, daemon=True)
+                self._helper.start()
             return self._ready.popleft()
 
     def close(self) -> None:
         """Remove what was not taken."""
+        if self._helper is not None:
+            self._helper.join()
         with self._lock:
             while self._ready:
                 self._ready.popleft().discard()
 
+    def _refill_ahead(self) -> None:
+        # What fails here fails again for whoever finds nothing, and is answered there.
+        with suppress(OSError):
+            self._ready.extend(self._make(self._made))
+
     def _refill(self) -> None:
-        # One flush for all of them; few at first, since most pools end young.
-        for _ in range(self._made):
-            self._ready.append(PartFile(self._folder / f"{secrets.token_hex(8)}{SUFFIX}"))
-        flush_folder(self._folder)
+        self._ready.extend(self._make(self._made))
+        # Few at first, since most pools end young.
         self._made = min(2 * self._made, _MOST_AHEAD)
+
+    def _make(self, count: int) -> list[PartFile]:
+        made: list[PartFile] = []
+        try:
+            made.extend(
+                PartFile(self._folder / f"{secrets.token_hex(8)}{SUFFIX}") for _ in range(count)
+            )
+            flush_folder(self._folder)  # once for all of them
+        except OSError:
+            for part in made:
+                part.discard()
+            raise
+        return made
 
 
 def flush_folder(folder: Path) -> None:

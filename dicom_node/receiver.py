@@ -31,7 +31,7 @@ from dicom_node.admission import (
     patient_key,
     search_keys,
 )
-from dicom_node.arrival import IncomingDataSet
+from dicom_node.arrival import IncomingDataSet, new_memory
 from dicom_node.audit import AuditTrail
 from dicom_node.audit_digest import AuditDigest
 from dicom_node.audit_events import AuditedPeer
@@ -137,11 +137,10 @@ class Receiver:
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
             transfer_syntax_uid=str(event.context.transfer_syntax),
         )
-        with request.DataSet.getbuffer() as data:
-            incoming = self._incoming(command, event.assoc, data)
-            incoming.add(len(data))
-            with closing(incoming):
-                return self.take(command, event.assoc, incoming)
+        incoming = self._incoming(command, event.assoc, new_memory())
+        with request.DataSet.getbuffer() as data, closing(incoming):
+            incoming.add_all(data)
+            return self.take(command, event.assoc, incoming)
 
     def on_request(
         self,

@@ -3,9 +3,11 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +29,8 @@ _INSTANCES: Final = Path("instances")
 PICTURE: Final = "overlay.png"
 """Name of the picture among the results of a revision; no destination gets it."""
 _KEY_BYTES: Final = 32
+_FREE_SPACE_HOLDS_S: Final = 0.2
+"""Asking before each image takes as long as naming its file; so little fills no volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._parts = PartPool(folder / _INCOMING)
+        self._free = -math.inf, 0
 
     @classmethod
     def of(cls, storage: StorageSettings) -> Self:
@@ -150,7 +155,8 @@ class Spool:
         part = self.new_part()
         with _translated(path):
             try:
-                part.write([NO_RECORD, head, data_set])
+                part.write(memoryview(NO_RECORD + head))
+                part.write(memoryview(data_set))
                 part.flush()
             except OSError:
                 part.discard()
@@ -168,8 +174,11 @@ class Spool:
         The names of many are flushed together.
         """
         with _translated(_INCOMING):
-            self._make_folder(self.path(_INCOMING))
-            return self._parts.take()
+            try:
+                return self._parts.take()
+            except FileNotFoundError:
+                self._make_folder(self.path(_INCOMING))
+                return self._parts.take()
 
     def publish(self, part: PartFile, relative: Path) -> SpoolError | None:
         """Give a flushed file its name; one that exists keeps its file: the same bytes lie there.
@@ -190,10 +199,13 @@ class Spool:
         target = self.path(relative)
         try:
             with _translated(relative):
-                self._make_folder(target.parent)
                 if _is_kept(target):
                     part.discard()
-                else:
+                    return None
+                try:
+                    part.rename(target)
+                except FileNotFoundError:  # the first of its series
+                    self._make_folder(target.parent)
                     part.rename(target)
         except SpoolError as error:
             part.discard()
@@ -381,10 +393,15 @@ class Spool:
             return self.path(path).read_bytes()
 
     def free_mib(self) -> int:
-        """Free space of the volume, in MiB."""
-        with _translated(Path()):
-            self._make_folder(self._folder)
-            return shutil.disk_usage(self._folder).free // _MIB
+        """Free space of the volume, in MiB, as it was at most a moment ago."""
+        now = time.monotonic()
+        asked_at, free_mib = self._free
+        if now - asked_at > _FREE_SPACE_HOLDS_S:
+            with _translated(Path()):
+                self._make_folder(self._folder)
+                free_mib = shutil.disk_usage(self._folder).free // _MIB
+            self._free = now, free_mib
+        return free_mib
 
     def _put(self, relative: Path, *contents: bytes | memoryview) -> None:
         target = self.path(relative)

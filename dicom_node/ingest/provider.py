@@ -10,7 +10,7 @@ from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from typing_extensions import override
 
-from dicom_node.arrival import MEMORY_BYTES
+from dicom_node.arrival import new_memory
 from dicom_node.contexts import STORAGE_SOP_CLASSES
 from dicom_node.ingest.fragments import (
     BrokenPduError,
@@ -93,7 +93,7 @@ class StoreProvider(DULServiceProvider):
     ) -> None:
         fragments = FragmentReader(connection, self._largest_bytes)
         if not self._memory:
-            self._memory = memoryview(bytearray(MEMORY_BYTES))
+            self._memory = new_memory()
         # The association's own thread would look at its queues a thousand times a second.
         checkpoint = self.assoc._reactor_checkpoint  # noqa: SLF001 - there is no public switch
         checkpoint.clear()
