@@ -260,6 +260,8 @@ class WorkerSettings(_Section):
     """After this many lost attempts a series is quarantined."""
     queue_ahead: int = Field(default=4, ge=1)
     """Series that wait at the workers' door; the others wait where urgent ones overtake them."""
+    events: bool = False
+    """Tell Celery's monitors, such as `psoas flower`, of workers and tasks; by UIDs only."""
 
 
 class ShadowSettings(_Section):

@@ -87,7 +87,8 @@ def run_worker(settings: NodeSettings, queue: str) -> bool:
         quiet=True,
         without_gossip=True,
         without_mingle=True,
-        without_heartbeat=True,
+        without_heartbeat=not settings.worker.events,
+        task_events=settings.worker.events,
     )
     with exposed(app, settings, queue, name):
         worker.start()
