@@ -7,6 +7,7 @@ from kombu import Queue
 
 from dicom_node.broker import broker_url
 from dicom_node.config import NodeSettings
+from dicom_node.series_task import SeriesTask
 
 ANALYZE_SERIES: Final = "psoas.analyze_series"
 RECORD_STARTED: Final = "psoas.record_started"
@@ -54,7 +55,7 @@ def create_app(settings: NodeSettings) -> Celery:
     """
     soft_s = settings.worker.time_limit_s
     limits = {"soft_time_limit": soft_s, "time_limit": soft_s + _HARD_LIMIT_MARGIN_S}
-    app = Celery("psoas", set_as_current=False)
+    app: Celery = Celery("psoas", set_as_current=False, task_cls=SeriesTask)
     app.conf.update(
         broker_url=broker_url(settings),
         broker_connection_retry_on_startup=True,

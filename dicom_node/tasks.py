@@ -205,9 +205,8 @@ def register_analysis(
             Reporter(app).send,
             settings.worker.time_limit_s,
         )
-        with structlog.contextvars.bound_contextvars(series=series_instance_uid):
-            key = (series_instance_uid, revision, order)
-            caught(partial(analyst.analyze, *key, redelivered=redelivered))
+        key = (series_instance_uid, revision, order)
+        caught(partial(analyst.analyze, *key, redelivered=redelivered))
 
     @app.task(name=SHADOW_SERIES, bind=True, shared=False)
     def shadow_series(
@@ -220,7 +219,7 @@ def register_analysis(
             return
         here = context()
         key = (series_instance_uid, revision, model)
-        with structlog.contextvars.bound_contextvars(series=series_instance_uid, shadow=model):
+        with structlog.contextvars.bound_contextvars(shadow=model):
             measure = partial(measure_silently, context=here)
             caught(partial(analyze_silently, key, here.spool, measure, Reporter(app).send))
 

@@ -242,6 +242,20 @@ def test_the_rules_fire_when_they_should(repository: Path, tool: Callable[[str],
     assert "SUCCESS" in run_promtool(tool, "test", "rules", str(tests))
 
 
+def test_every_rule_was_seen_to_fire(repository: Path) -> None:
+    folder = repository / "deploy" / "monitoring"
+    groups = yaml.safe_load((folder / "alerts.yaml").read_text())["groups"]
+    rules = {rule["alert"] for group in groups for rule in group["rules"]}
+    tests = yaml.safe_load((folder / "alerts.test.yaml").read_text())["tests"]
+    fired = {
+        case["alertname"]
+        for test in tests
+        for case in test["alert_rule_test"]
+        if case["exp_alerts"]
+    }
+    assert fired == rules
+
+
 def test_the_dashboard_asks_what_prometheus_understands(
     repository: Path, tmp_path: Path, tool: Callable[[str], str]
 ) -> None:

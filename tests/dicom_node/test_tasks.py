@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery
 from structlog.testing import capture_logs
@@ -192,9 +193,10 @@ def test_task_of_the_node_that_fails_is_logged_only(tmp_path: Path) -> None:
     settings = node_settings(tmp_path)
     spool, ledger = Spool.of(settings.storage), Ledger.open(settings.ledger_url)
     app = node_app(settings, ledger, spool)
-    with capture_logs() as logs:
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
         app.tasks[DELIVER]("9.9.9", "pacs")
         app.tasks[RECORD_OUTCOME]("9.9.9", 1)
+    assert [line["series"] for line in logs] == ["9.9.9", "9.9.9"]
     assert logs[0]["code"] == "SERIES_UNKNOWN"
     assert logs[1]["event"] == "no outcome in the spool"
     ledger.close()
