@@ -3,12 +3,14 @@
 A backup is a folder::
 
     ledger.sqlite   every table of the ledger as it was at one moment
-    spool/          every file that this ledger names, installed models, and the secret of the
-                    patient digests
+    spool/          every file that this ledger names, whole ones that it does not name yet,
+                    installed models, and the secret of the patient digests
     manifest.json   when, by which version, and the SHA-256 of each file
 
 Files of the spool never change under their names, so the ledger is copied first: whatever it
-names is there when its turn comes.
+names is there when its turn comes. After a power cut images that were acknowledged may lie there
+without a record, and even without their name; they are copied too, and the first start after a
+restore records them. What is being written at the moment was not acknowledged and is left out.
 """
 
 import hashlib
@@ -29,6 +31,7 @@ from dicom_node.database import Database, freeze
 from dicom_node.errors import BackupError
 from dicom_node.ledger import Ledger
 from dicom_node.model_store import model_files
+from dicom_node.recovery import unrecorded
 from dicom_node.schema import METADATA
 from dicom_node.spool import Spool
 
@@ -88,6 +91,12 @@ def back_up(settings: NodeSettings, folder: Path, now: datetime) -> BackupReport
             target = folder / _SPOOL / path
             digests[path.as_posix()] = _copy_flushed(spool.path(path), target)
             size_bytes += target.stat().st_size
+        for path in unrecorded(ledger, spool):
+            target = folder / _SPOOL / path
+            digest = _copy_if_there(spool.path(path), target)
+            if digest is not None:
+                digests[path.as_posix()] = digest
+                size_bytes += target.stat().st_size
     finally:
         ledger.close()
     digests[_LEDGER] = _digest(folder / _LEDGER)
@@ -218,6 +227,16 @@ def _copy_flushed(source: Path, target: Path) -> str:
     except OSError as error:
         raise BackupError(f"{source} cannot be copied: {error.strerror}") from None
     return hashlib.sha256(content).hexdigest()
+
+
+def _copy_if_there(source: Path, target: Path) -> str | None:
+    try:
+        return _copy_flushed(source, target)
+    except BackupError:
+        # Let go of meanwhile, or recorded under its name.
+        if source.exists():
+            raise
+        return None
 
 
 def _write_flushed(path: Path, content: bytes) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, select, update
 
 from dicom_node.database import Database
 from dicom_node.ledger_steps import locked_series, write_history
@@ -22,6 +22,7 @@ from dicom_node.schema import (
     to_series,
 )
 
+_RELEASED: Final = "images_released"
 _DONE: Final = (SeriesState.DELIVERED, SeriesState.SKIPPED)
 _TAKEN: Final = (
     DeliveryState.ACCEPTED.value,
@@ -83,6 +84,20 @@ class Retention:
         query = select(INSTANCE.c.path).where(INSTANCE.c.path == path.as_posix()).limit(1)
         return self._database.read(lambda connection: connection.execute(query).first() is not None)
 
+    def released_since(self, moment: datetime) -> dict[str, datetime]:
+        """When the images of series were let go of last, by Series Instance UID.
+
+        Also of series that have images again.
+        """
+        query = (
+            select(HISTORY.c.series_instance_uid, func.max(HISTORY.c.at, type_=HISTORY.c.at.type))
+            .where(HISTORY.c.event == _RELEASED, HISTORY.c.at >= moment)
+            .group_by(HISTORY.c.series_instance_uid)
+        )
+        return self._database.read(
+            lambda connection: {str(uid): at for uid, at in connection.execute(query)}
+        )
+
     def forgettable(self, before: datetime, limit: int) -> tuple[SeriesRecord, ...]:
         """Series whose images were released before a moment, the oldest first."""
         query = (
@@ -126,7 +141,7 @@ def _release(connection: Connection, record: SeriesRecord, at: datetime) -> tupl
     paths = connection.execute(select(INSTANCE.c.path).where(mine)).scalars().all()
     connection.execute(delete(INSTANCE).where(mine))
     connection.execute(update(SERIES).where(_is(record)).values(released_at=at))
-    write_history(connection, row, "images_released", at, None)
+    write_history(connection, row, _RELEASED, at, None)
     return tuple(Path(path) for path in paths)
 
 

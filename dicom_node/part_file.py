@@ -1,4 +1,8 @@
-"""Write files under names that nobody reads, until they are whole and on disk."""
+"""Write files under names that nobody reads, until they are whole and on disk.
+
+Whoever writes such a file holds a lock on it for as long: what is not locked was left behind by a
+process that ended, and its contents are judged by who finds it (``left_behind``).
+"""
 
 import errno
 import fcntl
@@ -7,7 +11,8 @@ import os
 import secrets
 import threading
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +36,7 @@ class PartFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         self._is_open = True
         self._has_name = False
 
@@ -71,11 +77,15 @@ class PartFile:
         """Replace the first bytes."""
         os.pwrite(self._descriptor, content, 0)
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether nobody took the file for a leftover before the lock was on it."""
+        return os.fstat(self._descriptor).st_nlink > 0
+
     def flush(self) -> None:
-        """Bring the content to disk and end the writing."""
+        """Bring the content to disk; the lock stays until the file has its name."""
         # The size is among what fdatasync writes; only times are left out.
         os.fdatasync(self._descriptor)
-        self._close()
 
     def view(self) -> memoryview:
         """Show what was written, without a copy; valid while the file exists."""
@@ -85,12 +95,13 @@ class PartFile:
         """Give the file its name; the folder still has to be flushed."""
         self._path.replace(target)
         self._has_name = True
+        self._close()
 
     def discard(self) -> None:
         """Forget the file; a second time, or after ``rename``, nothing happens."""
-        self._close()
         if not self._has_name:
             self._path.unlink(missing_ok=True)
+        self._close()
 
     def _close(self) -> None:
         if self._is_open:
@@ -151,15 +162,45 @@ class PartPool:
     def _make(self, count: int) -> list[PartFile]:
         made: list[PartFile] = []
         try:
-            made.extend(
-                PartFile(self._folder / f"{secrets.token_hex(8)}{SUFFIX}") for _ in range(count)
-            )
+            made.extend(self._make_one() for _ in range(count))
             flush_folder(self._folder)  # once for all of them
         except OSError:
             for part in made:
                 part.discard()
             raise
         return made
+
+    def _make_one(self) -> PartFile:
+        while True:
+            part = PartFile(self._folder / f"{secrets.token_hex(8)}{SUFFIX}")
+            if part.is_ours:
+                return part
+            part.discard()
+
+
+@contextmanager
+def left_behind(path: Path) -> Iterator[bool]:
+    """Say whether a file was left behind by a process that ended; nobody else has it meanwhile.
+
+    ``False`` for one that somebody writes, and for one that has got its name in this moment.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _is_free(descriptor) and path.exists()
+    finally:
+        os.close(descriptor)
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def flush_folder(folder: Path) -> None:

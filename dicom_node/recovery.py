@@ -1,5 +1,6 @@
 """Put into the ledger what a power cut took out of it, from the files of the spool."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from dicom_node.admission import Command, Rejection, admit, patient_key, search_
 from dicom_node.arrival_record import PREAMBLE_BYTES, ArrivalRecord
 from dicom_node.config import NodeSettings
 from dicom_node.ledger import Ledger
+from dicom_node.part_file import left_behind
 from dicom_node.records import ReceivedInstance
 from dicom_node.search_keys import SearchAttribute
 from dicom_node.spool import Spool, instance_path
@@ -43,7 +45,8 @@ class Recovery:
     def run(self) -> int:
         """Record every instance that arrived whole and is unknown; remove what broke off.
 
-        For the start of a listener, before anybody can associate.
+        For the start of a listener, before anybody can associate with it; others of the same
+        spool may be at work.
 
         Returns
         -------
@@ -54,29 +57,32 @@ class Recovery:
         ------
         LedgerError, SpoolError
         """
-        newest = self.ledger.newest_arrival() or datetime(1970, 1, 1, tzinfo=UTC)
         named = sum(self._name(part) for part in self.spool.parts())
-        recorded = sum(map(self._record_unknown, self.spool.recent_series(newest - _MARGIN)))
+        recorded = sum(map(self._record_unknown, _recent_series(self.ledger, self.spool)))
         if named or recorded:
             logger.warning("arrivals recovered from the spool", instances=recorded, unnamed=named)
         return recorded
 
     def _name(self, part: Path) -> bool:
-        """Publish one whole file that has no name yet; remove one that broke off."""
-        instance = self._understand(part)
-        if instance is None:
-            part.unlink()
-            return False
-        self.spool.adopt(part, instance.path)
-        return True
+        """Publish one whole file that has no name yet; remove one that broke off.
+
+        What another listener of this spool is writing at the moment is left to it.
+        """
+        with left_behind(part) as is_ours:
+            if not is_ours:
+                return False
+            instance = self._understand(part)
+            if instance is None:
+                part.unlink()
+                return False
+            self.spool.adopt(part, instance.path)
+            return True
 
     def _record_unknown(self, series_instance_uid: str) -> int:
-        known = {instance.path for instance in self.ledger.instances(series_instance_uid)}
         unknown = [
             instance
-            for relative in self.spool.instance_files(series_instance_uid)
-            if relative not in known
-            and (instance := self._understand(self.spool.path(relative))) is not None
+            for relative in _unknown_files(series_instance_uid, self.ledger, self.spool)
+            if (instance := self._understand(self.spool.path(relative))) is not None
         ]
         for instance in sorted(unknown, key=lambda instance: instance.received_at):
             completion = self.settings.completion_for(instance.calling_ae_title)
@@ -122,3 +128,35 @@ class Recovery:
                 patient_id_key=keys[SearchAttribute.PATIENT_ID],
             )
         return None
+
+
+def unrecorded(ledger: Ledger, spool: Spool) -> Iterator[Path]:
+    """Files that ``Recovery`` would look at: what arrived and what the ledger does not name.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    spool : Spool
+
+    Yields
+    ------
+    Path
+        Relative to the spool. Nothing that is being written.
+    """
+    for part in spool.parts():
+        with left_behind(part) as is_left:
+            if is_left:
+                yield part.relative_to(spool.path(Path()))
+    for series_instance_uid in _recent_series(ledger, spool):
+        yield from _unknown_files(series_instance_uid, ledger, spool)
+
+
+def _recent_series(ledger: Ledger, spool: Spool) -> list[str]:
+    newest = ledger.newest_arrival() or datetime(1970, 1, 1, tzinfo=UTC)
+    return spool.recent_series(newest - _MARGIN)
+
+
+def _unknown_files(series_instance_uid: str, ledger: Ledger, spool: Spool) -> list[Path]:
+    known = {instance.path for instance in ledger.instances(series_instance_uid)}
+    files = spool.instance_files(series_instance_uid)
+    return [relative for relative in files if relative not in known]

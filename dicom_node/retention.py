@@ -9,10 +9,12 @@ import structlog
 from dicom_node.config import RetentionSettings
 from dicom_node.outbox import Outbox
 from dicom_node.records import SeriesRecord, SeriesState
-from dicom_node.spool_release import FRESH_S, discard_instance, discard_results
+from dicom_node.spool_release import FRESH_S, discard_instance, discard_results, leftovers
 
 logger = structlog.get_logger(__name__)
 
+_REMEMBERED: Final = timedelta(days=30)
+"""A release that broke off so long ago is finished when its series is forgotten."""
 _AT_ONCE: Final = 100
 """Series that one step lets go of; the others follow with the next one."""
 
@@ -32,6 +34,27 @@ class Releaser:
 
     outbox: Outbox
     settings: RetentionSettings
+
+    def finish(self, now: datetime) -> int:
+        """Delete what a crash left of images that were let go of; for the start of a listener.
+
+        The ledger had forgotten them, their files had not all gone. Without this they would look
+        like images that a power cut took out of the ledger.
+
+        Returns
+        -------
+        int
+            Files that are gone.
+
+        Raises
+        ------
+        LedgerError, SpoolError
+        """
+        released = self.outbox.ledger.retention.released_since(now - _REMEMBERED)
+        gone = sum(self._discard_leftovers(uid, at) for uid, at in released.items())
+        if gone:
+            logger.info("release finished that a crash broke off", files=gone)
+        return gone
 
     def release(self, now: datetime) -> None:
         """Let go of what is old enough.
@@ -68,4 +91,15 @@ class Releaser:
         uid = record.series_instance_uid
         if self.outbox.ledger.retention.forget(record):
             discard_results(self.outbox.spool, uid, record.revision)
+            self._discard_leftovers(uid, record.released_at or record.updated_at)
             logger.info("series forgotten", series=uid)
+
+    def _discard_leftovers(self, series_instance_uid: str, released_at: datetime) -> int:
+        ledger, spool = self.outbox.ledger, self.outbox.spool
+        is_known = ledger.retention.is_known
+        unknown = [
+            path
+            for path in leftovers(spool, series_instance_uid, released_at)
+            if not is_known(path) or not spool.path(path).exists()
+        ]
+        return sum(discard_instance(spool, path, is_known) for path in unknown)

@@ -81,6 +81,7 @@ def serve(
         receiver = Receiver(
             settings, ledger, spool, utc_now, lambda: steward.is_on(Switch.DRAINING)
         )
+        Releaser(outbox, settings.retention).finish(utc_now())
         Recovery(settings, ledger, spool).run()
         _end_finished_drain(ledger)
         if settings.broker.url is None:

@@ -233,7 +233,7 @@ class Spool:
 
     def instance_files(self, series_instance_uid: str) -> list[Path]:
         """Every instance of a series that lies here, relative to the spool."""
-        folder = _INSTANCES / _checked(series_instance_uid)
+        folder = instances_folder(series_instance_uid)
         with _translated(folder):
             return sorted(folder / path.name for path in self.path(folder).glob("*.dcm"))
 
@@ -444,7 +444,18 @@ def instance_path(series_instance_uid: str, sop_instance_uid: str, sha256: str) 
         For a UID that cannot name a file.
     """
     name = f"{_checked(sop_instance_uid)}_{sha256[:16]}.dcm"
-    return Path(_INSTANCES, _checked(series_instance_uid), name)
+    return instances_folder(series_instance_uid) / name
+
+
+def instances_folder(series_instance_uid: str) -> Path:
+    """Folder of the instances of a series, relative to the spool.
+
+    Raises
+    ------
+    SpoolError
+        For a UID that cannot name a folder.
+    """
+    return _INSTANCES / _checked(series_instance_uid)
 
 
 def revision_folder(series_instance_uid: str, revision: int) -> Path:

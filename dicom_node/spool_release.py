@@ -5,12 +5,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from dicom_node.errors import SpoolError
 from dicom_node.part_file import flush_folder
-from dicom_node.spool import Spool, revision_folder
+from dicom_node.spool import Spool, instances_folder, revision_folder
 
 _GONE: Final = ".gone"
 FRESH_S: Final = 120.0
@@ -21,7 +22,7 @@ def discard_instance(spool: Spool, path: Path, is_known: Callable[[Path], bool])
     """Delete an image, unless it is coming in again at this very moment.
 
     The file is put aside first, and back when the spool had taken it for an arriving image before:
-    that leaves a trace on it. What a crash leaves aside is deleted the next time.
+    that leaves a trace on it. What a crash leaves aside is deleted or put back the next time.
 
     Parameters
     ----------
@@ -42,21 +43,49 @@ def discard_instance(spool: Spool, path: Path, is_known: Callable[[Path], bool])
     """
     file = spool.path(path)
     aside = file.with_name(f".{file.name}{_GONE}")
+    before = None
     try:
         before = file.stat().st_mtime_ns
         file.rename(aside)
     except FileNotFoundError:
-        aside.unlink(missing_ok=True)
-        return True
+        pass  # a crash, or another listener, has put it aside already
     except OSError as error:
         raise SpoolError(f"spool file {path} cannot be deleted: {error.strerror}") from None
-    if aside.stat().st_mtime_ns != before or _is_fresh(before) or is_known(path):
+    try:
+        seen = aside.stat().st_mtime_ns
+    except FileNotFoundError:
+        return not file.exists()
+    if seen != (before or seen) or _is_fresh(seen) or is_known(path):
         _put_back(aside, file)
         return False
-    aside.unlink()
+    aside.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # other images are in it
         file.parent.rmdir()
     return True
+
+
+def leftovers(spool: Spool, series_instance_uid: str, before: datetime) -> list[Path]:
+    """Images of a series that nobody has wanted since a moment, also those put aside.
+
+    Parameters
+    ----------
+    spool : Spool
+    series_instance_uid : str
+    before : datetime
+        Files that came or were wanted later than ``FRESH_S`` before it are not among them: the
+        clocks of node and volume may differ by as much.
+
+    Returns
+    -------
+    list of Path
+        Relative to the spool.
+    """
+    latest = before.timestamp() - FRESH_S
+    files = spool.instance_files(series_instance_uid)
+    old = [path for path in files if spool.path(path).stat().st_mtime <= latest]
+    folder = instances_folder(series_instance_uid)
+    asides = spool.path(folder).glob(f".*{_GONE}")
+    return old + [folder / aside.name[1 : -len(_GONE)] for aside in sorted(asides)]
 
 
 def discard_results(spool: Spool, series_instance_uid: str, revision: int) -> None:
@@ -74,7 +103,7 @@ def _is_fresh(mtime_ns: int) -> bool:
 
 def _put_back(aside: Path, file: Path) -> None:
     # A link fails where a rename would replace what has come in meanwhile.
-    with contextlib.suppress(FileExistsError):
+    with contextlib.suppress(FileExistsError, FileNotFoundError):
         os.link(aside, file)
-    aside.unlink()
+    aside.unlink(missing_ok=True)
     flush_folder(file.parent)

@@ -15,8 +15,11 @@ from dicom_node.database import Database, schema_version
 from dicom_node.errors import BackupError
 from dicom_node.ledger import Ledger
 from dicom_node.records import DeliveryState, ResultFile, SeriesEvent, SeriesState
+from dicom_node.recovery import Recovery
 from dicom_node.spool import FileIdentity, Spool, WorkOrder
-from tests.dicom_node.factories import START, instance, node_settings
+from tests.dicom_node.datasets import ct_header, encoded
+from tests.dicom_node.factories import START, instance, listening_node, node_settings
+from tests.raw_peer import RawPeer, whole_store
 
 UID = "1.2.3"
 SR = ResultFile("2.25.2", "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.1.2.1", Path("sr.dcm"))
@@ -81,6 +84,32 @@ def test_a_backup_is_private(tmp_path: Path) -> None:
     back_up(used_node(tmp_path / "old"), tmp_path / "copy", START)
     modes = {path.stat().st_mode & 0o077 for path in (tmp_path / "copy").rglob("*")}
     assert modes == {0}
+
+
+def test_a_backup_after_a_power_cut_holds_what_the_ledger_lost(tmp_path: Path) -> None:
+    settings = node_settings(tmp_path / "old")
+    with listening_node(settings) as node, RawPeer(node.port) as peer:
+        for number in (1, 2, 3):
+            uid = f"1.2.3.{number}"
+            peer.send(whole_store(encoded(ct_header(SOPInstanceUID=uid)), uid))
+            assert peer.status() == 0x0000
+        peer.release()
+        before = node.ledger.instances(UID)
+    spool = Spool.of(settings.storage)
+    # The ledger is empty, one image has no name, another one broke off.
+    for path in settings.storage.folder.glob("ledger.sqlite*"):
+        path.unlink()
+    spool.path(before[0].path).rename(spool.path(Path("incoming/0123.part")))
+    spool.path(Path("incoming/4567.part")).write_bytes(b"broken off")
+    with closing(Spool.of(settings.storage)) as living:
+        living.new_part().write([b"not acknowledged"])
+        report = back_up(settings, tmp_path / "copy", START)
+    assert (report.series, report.files) == (0, 5)
+    after = node_settings(tmp_path / "new")
+    restore(after, tmp_path / "copy")
+    with closing(Ledger.open(after.ledger_url)) as ledger:
+        assert Recovery(after, ledger, Spool.of(after.storage)).run() == 3
+        assert ledger.instances(UID) == before
 
 
 def test_a_node_with_something_to_lose_is_not_overwritten(tmp_path: Path) -> None:

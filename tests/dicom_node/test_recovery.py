@@ -10,7 +10,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.ledger import Ledger
 from dicom_node.records import ReceivedInstance
 from dicom_node.recovery import Recovery
-from dicom_node.spool import Spool
+from dicom_node.spool import Spool, instance_path
 from tests.dicom_node.datasets import ct_header, encoded
 from tests.dicom_node.factories import START, listening_node, node_settings
 from tests.raw_peer import RawPeer, whole_store
@@ -104,6 +104,32 @@ def test_what_did_not_arrive_whole_is_removed(
     (spool.path(Path("incoming")) / "0123.part").write_bytes(harmed[harm])
     assert recover(settings) == (IMAGES // 2 - 1, received[:-1])
     assert spool.parts() == []
+
+
+def test_a_restart_leaves_alone_what_another_listener_is_writing(settings: NodeSettings) -> None:
+    with closing(Spool.of(settings.storage)) as living:
+        part = living.new_part()
+        part.write([b"half an image"])
+        recover(settings)
+        assert [path.read_bytes() for path in living.parts()] == [b"half an image"]
+        part.flush()
+        recover(settings)
+        path = instance_path("1.2.3", "1.2.3.1", "ab" * 32)
+        assert living.publish(part, path) is None
+        assert living.path(path).read_bytes() == b"half an image"
+
+
+def test_images_arrive_while_another_listener_of_the_spool_restarts(
+    settings: NodeSettings,
+) -> None:
+    with listening_node(settings) as node, RawPeer(node.port) as peer:
+        for number in range(IMAGES):
+            uid = f"1.2.3.{number}"
+            peer.send(whole_store(encoded(ct_header(SOPInstanceUID=uid)), uid))
+            assert peer.status() == 0x0000
+            recover(settings)
+        peer.release()
+        assert len(node.ledger.instances("1.2.3")) == IMAGES
 
 
 def test_a_record_is_read_back_as_it_was_written() -> None:

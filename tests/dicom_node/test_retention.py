@@ -10,10 +10,11 @@ from dicom_node.config import CompletionSettings, DeliverySettings, RetentionSet
 from dicom_node.ledger import Ledger
 from dicom_node.outbox import Outbox
 from dicom_node.records import DeliveryState, ResultFile, SeriesEvent, SeriesState, StoredAs
+from dicom_node.recovery import Recovery
 from dicom_node.retention import Releaser
 from dicom_node.spool import FileIdentity, Spool
 from dicom_node.spool_release import discard_instance
-from tests.dicom_node.factories import ManualClock, destination, instance
+from tests.dicom_node.factories import ManualClock, destination, instance, node_settings
 
 UID = "1.2.3"
 DAY_S = 86400.0
@@ -142,6 +143,49 @@ def test_an_image_that_comes_again_while_it_is_deleted_is_kept(bench: Bench, mom
     (kept,) = bench.ledger.instances(UID)
     assert bench.spool.path(kept.path).read_bytes().endswith(b"pixels")
     assert list(bench.spool.path(Path()).rglob("*.gone")) == []
+
+
+def test_a_release_that_a_crash_broke_off_is_finished_and_nothing_comes_back(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.deliver()
+    released_at = bench.clock.forward(30 * DAY_S)
+    (path,) = bench.ledger.retention.release(bench.ledger.series(UID), released_at)
+    assert bench.spool.path(path).exists()
+    assert bench.releaser.finish(bench.clock.forward(5)) == 1
+    assert not bench.spool.path(path).exists()
+    assert Recovery(node_settings(tmp_path), bench.ledger, bench.spool).run() == 0
+    assert bench.releaser.finish(bench.clock.now) == 0
+
+
+def test_an_image_that_a_crash_left_aside_comes_back_when_the_ledger_names_it(
+    bench: Bench,
+) -> None:
+    bench.deliver()
+    released_at = bench.clock.forward(30 * DAY_S)
+    (path,) = bench.ledger.retention.release(bench.ledger.series(UID), released_at)
+    bench.arrive()
+    file = bench.spool.path(path)
+    file.rename(file.with_name(f".{file.name}.gone"))
+    assert bench.releaser.finish(bench.clock.now) == 0
+    assert file.read_bytes().endswith(b"pixels")
+    assert [one.path for one in bench.ledger.instances(UID)] == [path]
+
+
+def test_a_late_image_of_a_released_series_is_no_leftover(bench: Bench) -> None:
+    bench.deliver()
+    bench.after_days(30)
+    stored = bench.spool.put_instance(IDENTITY, b"pixels")  # a power cut took its record
+    assert bench.releaser.finish(bench.clock.now) == 0
+    assert bench.spool.path(stored.path).exists()
+
+
+def test_what_a_crash_left_goes_with_the_records_at_the_latest(bench: Bench) -> None:
+    bench.deliver()
+    released_at = bench.clock.forward(30 * DAY_S)
+    bench.ledger.retention.release(bench.ledger.series(UID), released_at)
+    assert bench.after_days(100) == []
+    assert bench.ledger.list_series() == ()
 
 
 def test_images_that_just_came_in_are_not_let_go_whatever_the_settings_say(bench: Bench) -> None:

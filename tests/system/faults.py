@@ -29,7 +29,7 @@ from tests.peers import OUT_OF_RESOURCES, Fault, ScriptedPacs
 from tests.system.auditing import ENDED, Finding, Pacs, audit, table
 from tests.system.running_node import RunningNode, StubbedNode, running_node
 from tests.system.sending import SLICES, SendingScanner, Sent, opened, small_series
-from tests.system.stub_worker import CRASH, MEMORY
+from tests.system.stub_worker import CRASH, HANG, MEMORY
 
 SETTINGS = """\
 [storage]
@@ -239,12 +239,13 @@ def poison(description: str) -> Callable[[Bench], None]:
     return play
 
 
-def rounds(bench: Bench) -> Iterator[Callable[[Bench], None]]:
-    """Every kind of round in a random order, again and again."""
+def rounds(bench: Bench, only: Sequence[str] = ()) -> Iterator[Callable[[Bench], None]]:
+    """Every kind of round in a random order, or some kinds of fault, again and again."""
     faults = FAULTS | (DISK_FAULTS if bench.mounted else {})
-    kinds = [broken_round(name, act) for name, act in faults.items()]
-    kinds += [images_at_the_hand_over, two_sources_at_once, sent_again_after_delivery]
-    kinds += [poison(CRASH), poison(MEMORY)]
+    kinds = [broken_round(name, act) for name, act in faults.items() if not only or name in only]
+    if not only:
+        kinds += [images_at_the_hand_over, two_sources_at_once, sent_again_after_delivery]
+        kinds += [poison(CRASH), poison(MEMORY), poison(HANG)]
     while True:
         bench.random.shuffle(kinds)
         yield from kinds
@@ -311,6 +312,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--only", action="append", default=[], choices=[*FAULTS, *DISK_FAULTS], help="these faults"
+    )
     parser.add_argument("--keep", type=Path, help="new folder to work in and leave behind")
     options = parser.parse_args(arguments)
 
@@ -323,7 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with bench_in(folder, options.seed, mount=True) as bench:
         if not bench.mounted:
             say("no right to mount: the rounds with full volumes are left out")
-        findings = run(bench, islice(rounds(bench), options.rounds), say)
+        findings = run(bench, islice(rounds(bench, options.only), options.rounds), say)
     say(table(findings))
     for finding in findings:
         if not finding.holds:
