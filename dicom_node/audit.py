@@ -191,6 +191,18 @@ def record_user_action(
     trail.record(user_action(trail.ae_title, datetime.now(UTC), deed))
 
 
+def audit_command(settings: NodeSettings, description: str) -> None:
+    """Record that a person told the whole node something, before it is done.
+
+    Raises
+    ------
+    AuditError
+        It cannot be recorded, so it must not be done.
+    """
+    user = local_user()
+    record_user_action(settings, user, UserAction.CONFIGURED, description=description)
+
+
 def local_user() -> User:
     """Return who runs this process."""
     try:

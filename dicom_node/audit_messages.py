@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from ipaddress import ip_address
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -47,7 +48,8 @@ SOURCE_ROLE: Final = Code("110153", "Source Role ID")
 
 _STUDY_INSTANCE_UID: Final = Code("110180", "Study Instance UID")
 _PATIENT_NUMBER: Final = ("2", "RFC-3881", "Patient Number")
-_IP_ADDRESS: Final = "2"  # NetworkAccessPointTypeCode
+_MACHINE_NAME: Final = "1"  # NetworkAccessPointTypeCode
+_IP_ADDRESS: Final = "2"
 _APPLICATION_SERVER: Final = "4"  # AuditSourceTypeCode
 
 
@@ -173,12 +175,22 @@ def _add_participant(root: Element, participant: Participant) -> None:
         "UserName": participant.name,
         "UserIsRequestor": "true" if participant.is_requestor else "false",
         "NetworkAccessPointID": participant.address,
-        "NetworkAccessPointTypeCode": _IP_ADDRESS if participant.address else "",
+        "NetworkAccessPointTypeCode": _kind_of(participant.address),
     }
     said = {name: _clean(value) for name, value in attributes.items() if value}
     element = SubElement(root, "ActiveParticipant", {"UserID": "unknown"} | said)
     if participant.role is not None:
         _add_code(element, "RoleIDCode", participant.role)
+
+
+def _kind_of(access_point: str) -> str:
+    if not access_point:
+        return ""
+    try:
+        ip_address(access_point)
+    except ValueError:
+        return _MACHINE_NAME
+    return _IP_ADDRESS
 
 
 def _add_study(root: Element, study: Study) -> None:

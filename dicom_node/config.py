@@ -25,6 +25,7 @@ from dicom_node.errors import SettingsError
 from dicom_node.secret_files import (
     credentials_folder,
     read_secret,
+    require_password,
     with_files_found,
     with_password,
 )
@@ -611,6 +612,8 @@ def load_settings(path: Path) -> NodeSettings:
     ------
     SettingsError
         With every fault of the file, one sentence each.
+    UnguardedError
+        Others can reach the broker without a password.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -624,7 +627,10 @@ def load_settings(path: Path) -> NodeSettings:
         raise SettingsError(f"{path}: {faults}") from None
     folder = path.resolve().parent
     found = with_files_found(settings, folder, credentials_folder(os.environ))
-    return _with_secrets(found, path)
+    complete = _with_secrets(found, path)
+    if complete.broker.url is not None:
+        require_password(complete.broker.url)
+    return complete
 
 
 def _with_secrets(settings: NodeSettings, path: Path) -> NodeSettings:

@@ -301,6 +301,7 @@ def _audit() -> Iterator[str]:
         (_said(APPLICATION_ACTIVITY), _said(APPLICATION_START), "E", "the node starts"),
         (_said(APPLICATION_ACTIVITY), _said(APPLICATION_STOP), "E", "the node stops"),
         (_said(INSTANCES_TRANSFERRED), "", "C", "images received, by sender, study and patient"),
+        (_said(INSTANCES_TRANSFERRED), "", "R", "results sent, by destination and study"),
         (
             _said(SECURITY_ALERT),
             _said(NODE_AUTHENTICATION),

@@ -58,6 +58,7 @@ DISPOSITIONS: Final[dict[type[Exception], Disposition]] = {
     node.TlsError: Disposition.RETRY,
     node.AuditError: Disposition.RETRY,
     node.RulesError: Disposition.FAIL,
+    node.UnguardedError: Disposition.FAIL,
     node.MissingExtraError: Disposition.FAIL,
 }
 """One row for each leaf of the two trees of errors."""

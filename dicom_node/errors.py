@@ -23,6 +23,7 @@
     ├── TlsError                  TLS_UNUSABLE
     ├── AuditError                AUDIT_UNWRITTEN
     ├── RulesError                RULES_INVALID
+    ├── UnguardedError            ACCESS_UNGUARDED
     └── MissingExtraError         EXTRA_MISSING
 
 Each leaf class has a stable ``code``. Messages quote UIDs, AE titles and numbers, never a
@@ -156,6 +157,12 @@ class RulesError(NodeError):
     """A rule file is absent, malformed or names what the settings do not have."""
 
     code = "RULES_INVALID"
+
+
+class UnguardedError(NodeError):
+    """Others can reach a part of the node that asks them for no password."""
+
+    code = "ACCESS_UNGUARDED"
 
 
 class MissingExtraError(NodeError):

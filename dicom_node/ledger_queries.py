@@ -246,3 +246,19 @@ def _values(place: Place) -> Any:  # noqa: ANN401 - SQLAlchemy types no tuple of
         bindparam(None, place.first_received_at, SERIES.c.first_received_at.type),
         bindparam(None, place.series_instance_uid, SERIES.c.series_instance_uid.type),
     )
+
+
+def subject_of(connection: Connection, series_instance_uid: str) -> tuple[str, str]:
+    """Study Instance UID and digest of the patient of a series.
+
+    Parameters
+    ----------
+    connection : Connection
+    series_instance_uid : str
+        Of a series that the ledger has.
+    """
+    query = select(SERIES.c.study_instance_uid, SERIES.c.patient_key).where(
+        SERIES.c.series_instance_uid == series_instance_uid
+    )
+    study_instance_uid, patient = connection.execute(query).one()
+    return study_instance_uid, patient

@@ -1,13 +1,15 @@
 """Find the files that settings name, and put what secret files hold where it belongs."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from pydantic import BaseModel
 
-from dicom_node.errors import SettingsError
+from dicom_node.errors import SettingsError, UnguardedError
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -61,6 +63,30 @@ def read_secret(path: Path, setting: str) -> str:
 def with_password(url: str, password: str) -> str:
     """Put a password into a URL that has none; into each one of several that ``;`` parts."""
     return ";".join(_with_password(part.strip(), password) for part in url.split(";"))
+
+
+def require_password(url: str) -> None:
+    """Refuse the URL of a broker that others can reach without a password or a certificate.
+
+    Raises
+    ------
+    UnguardedError
+    """
+    for part in (urlsplit(part.strip()) for part in url.split(";")):
+        is_certified = "ssl_certfile=" in part.query
+        if not (part.password or is_certified or _is_here(part)):
+            raise UnguardedError(
+                f"broker.url: others can reach {part.hostname}, so it must ask for a password: "
+                "set requirepass there and broker.password_file here"
+            )
+
+
+def _is_here(url: SplitResult) -> bool:
+    if not url.hostname or url.hostname == "localhost":
+        return True  # a socket of the file system has no host
+    with suppress(ValueError):
+        return ip_address(url.hostname).is_loopback
+    return False
 
 
 def _with_password(url: str, password: str) -> str:

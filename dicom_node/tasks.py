@@ -239,6 +239,7 @@ def register_records(
         Returns the ledger of this process, the same one each time.
     spool : Spool
     """
+    from dicom_node.audit_delivery import audited
     from dicom_node.commitment import ask_at
     from dicom_node.custody import Custody
     from dicom_node.outbox import Outbox, store_at
@@ -270,7 +271,9 @@ def register_records(
     @app.task(name=DELIVER, shared=False)
     def deliver(series_instance_uid: str, destination: str) -> None:
         outbox = Outbox(ledger(), spool, settings.delivery, settings.destinations)
-        send = store_at(destination, settings)
+        send = audited(
+            store_at(destination, settings), series_instance_uid, destination, settings, ledger()
+        )
         caught(lambda: outbox.deliver(series_instance_uid, destination, send, datetime.now(UTC)))
         ask = ask_at(destination, settings)
         if ask is not None:

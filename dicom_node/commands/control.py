@@ -34,11 +34,14 @@ def pause(
 ) -> None:
     """Go on receiving, but hand out no further work until it is resumed."""
     from dicom_node.administration import Order, account_name, turn_on
+    from dicom_node.audit import audit_command
     from dicom_node.config import load_settings
     from dicom_node.inspection import open_ledger
     from dicom_node.reports import print_switches
 
-    with open_ledger(load_settings(config)) as ledger:
+    settings = load_settings(config)
+    with open_ledger(settings) as ledger:
+        audit_command(settings, f"pause {part.value}")
         turn_on(_switches(part), ledger, Order(account_name(), datetime.now(UTC)))
         print_switches(ledger.switches(), as_json=as_json)
 
@@ -49,13 +52,16 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Take back a pause; without a part also a drain."""
+    from dicom_node.audit import audit_command
     from dicom_node.config import load_settings
     from dicom_node.inspection import open_ledger
     from dicom_node.records import Switch
     from dicom_node.reports import print_switches
 
     switches = [*Switch] if part is Part.ALL else _switches(part)
-    with open_ledger(load_settings(config)) as ledger:
+    settings = load_settings(config)
+    with open_ledger(settings) as ledger:
+        audit_command(settings, f"resume {part.value}")
         for switch in switches:
             ledger.turn_off(switch)
         print_switches(ledger.switches(), as_json=as_json)
@@ -77,6 +83,7 @@ def drain(
     stays in the ledger and goes out after the next start. Exit status 4: not finished in time.
     """
     from dicom_node.administration import Order, account_name, turn_on, under_way
+    from dicom_node.audit import audit_command
     from dicom_node.config import load_settings
     from dicom_node.inspection import open_ledger
     from dicom_node.records import Switch
@@ -84,6 +91,7 @@ def drain(
 
     settings = load_settings(config)
     with open_ledger(settings) as ledger:
+        audit_command(settings, "drain")
         turn_on([Switch.DRAINING], ledger, Order(account_name(), datetime.now(UTC)))
         deadline = time.monotonic() + wait_s
         while (left := under_way(ledger)) and time.monotonic() < deadline:

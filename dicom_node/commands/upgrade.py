@@ -30,6 +30,7 @@ def downgrade(
 
     Upgrading needs no command: the first process of a newer version does it.
     """
+    from dicom_node.audit import audit_command
     from dicom_node.config import load_settings
     from dicom_node.ledger_versions import take_back
     from dicom_node.reports import print_json
@@ -37,6 +38,7 @@ def downgrade(
     settings = load_settings(config)
     if not yes:
         typer.confirm("has every process stopped, and is there a backup?", abort=True, err=True)
+    audit_command(settings, f"ledger downgrade to {to}")
     revision = take_back(settings.ledger_url, to)
     if as_json:
         print_json({"revision": revision})

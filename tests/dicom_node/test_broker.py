@@ -67,6 +67,18 @@ def test_broker_that_was_killed_comes_back_with_its_messages(tmp_path: Path, soo
             assert connection.llen("gpu") == 1
 
 
+def test_a_broker_that_refuses_even_a_ping_is_left_to_recover(tmp_path: Path) -> None:
+    # As on a full disk: with the word for it, nothing else about the server changes.
+    with EmbeddedBroker(tmp_path), client(tmp_path) as connection:
+        connection.acl_setuser("default", commands=["-ping"])
+        with pytest.raises(redis.ResponseError):
+            connection.ping()
+        before = process_id(tmp_path)
+        # Longer than it takes to notice a server that is gone.
+        assert connection.blpop(["nothing"], timeout=3) is None
+        assert process_id(tmp_path) == before
+
+
 def test_folder_has_one_broker_at_a_time(tmp_path: Path) -> None:
     with (
         EmbeddedBroker(tmp_path),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.config import load_settings
-from dicom_node.errors import SettingsError
+from dicom_node.errors import SettingsError, UnguardedError
 
 TEXT = """
 [storage]
@@ -109,6 +109,32 @@ def test_a_webhook_is_an_address(settings_file: Path) -> None:
     with pytest.raises(SettingsError, match="holds no address") as caught:
         load_settings(settings_file)
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_open"),
+    [
+        ("redis://192.0.2.7:6379/0", True),
+        ("rediss://redis.example:6379/0", True),
+        ("sentinel://localhost:26379;sentinel://two.example:26379", True),
+        ("redis://:hush@192.0.2.7:6379/0", False),
+        ("rediss://redis.example:6379/0?ssl_certfile=a.pem&ssl_keyfile=b.pem", False),
+        ("redis://127.0.0.1:6379/0", False),
+        ("redis://[::1]:6379/0", False),
+        ("redis+socket:///run/redis.sock", False),
+    ],
+)
+def test_a_broker_that_others_can_reach_needs_a_password(
+    tmp_path: Path, url: str, is_open: bool
+) -> None:
+    file = tmp_path / "node.toml"
+    master = '\nsentinel_master = "psoas"' if url.startswith("sentinel") else ""
+    file.write_text(f'[storage]\nfolder = "data"\n[broker]\nurl = "{url}"{master}\n')
+    if not is_open:
+        assert load_settings(file).broker.url == url
+        return
+    with pytest.raises(UnguardedError, match=r"^broker.url: others can reach [a-z0-9.]+, so"):
+        load_settings(file)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery
 from structlog.testing import capture_logs
 
+from dicom_node.audit import AuditTrail
 from dicom_node.celery_app import (
     ANALYZE_SERIES,
     DELIVER,
@@ -27,7 +28,7 @@ from dicom_node.spool import Spool, WorkOrder
 from dicom_node.tasks import Analyst, caught, register_records
 from pipeline.errors import LevelNotCoveredError
 from tests.dicom_node.factories import START, instance, node_settings
-from tests.peers import ScriptedPacs
+from tests.peers import OUT_OF_RESOURCES, ScriptedPacs
 from tests.phantoms import TorsoPhantom
 
 UID = "1.2.3"
@@ -187,6 +188,33 @@ def put_result(spool: Spool) -> ResultFile:
         dataset.file_meta.TransferSyntaxUID,
         Path("results", UID, "revision_1", "sr.dcm"),
     )
+
+
+@pytest.mark.network
+def test_what_a_destination_took_stands_in_the_audit_trail(tmp_path: Path) -> None:
+    with ScriptedPacs() as pacs:
+        address = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
+        settings = node_settings(tmp_path, destinations=[address])
+        spool, ledger = Spool.of(settings.storage), Ledger.open(settings.ledger_url)
+        result, now = put_result(spool), datetime.now(UTC)
+        ledger.record_instance(instance(), CompletionSettings())
+        for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.MEASURED):
+            ledger.advance(UID, event, START)
+        ledger.queue_deliveries(UID, 1, [result], ["pacs"], now)
+        pacs.script.append(OUT_OF_RESOURCES)
+        deliver = node_app(settings, ledger, spool).tasks[DELIVER]
+        trail = AuditTrail.of(settings)
+        deliver(UID, "pacs")
+        assert trail.waiting() == 0
+        ledger.shift_times(timedelta(minutes=-1))
+        deliver(UID, "pacs")
+        (message,) = [path.read_text() for path in trail.folder.glob("*.msg")]
+        ledger.close()
+    assert 'EventActionCode="R"' in message
+    assert f'SOPClass UID="{result.sop_class_uid}" NumberOfInstances="1"' in message
+    assert 'AlternativeUserID="AETITLES=PACS"' in message
+    assert instance().patient_key in message
+    assert instance().study_instance_uid in message
 
 
 def test_task_of_the_node_that_fails_is_logged_only(tmp_path: Path) -> None:

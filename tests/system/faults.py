@@ -56,6 +56,7 @@ port = {{pacs_port}}
 VOLUME_MIB = 48
 _LATEST_MOMENT_S = 0.8
 _END_S = 240.0
+_GLANCE_S = 0.5
 
 
 @dataclass
@@ -68,6 +69,7 @@ class Bench:
     mounted: bool
     sent: list[Sent] = field(default_factory=list)
     pacs_lives: list[ScriptedPacs] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
 
     def series(self, fault: str, description: str = "") -> tuple[Sent, list[Path]]:
         number = len(self.sent) + 1
@@ -79,6 +81,21 @@ class Bench:
         scanner = SendingScanner(self.node.settings.listener.port, paths, sent, title)
         scanner.start()
         return scanner
+
+    def revive(self) -> None:
+        """Start again what ended although nobody killed it, as a service manager does."""
+        for part in [one for one in self.node.parts.running if one.process.poll() is not None]:
+            lines = part.log.read_text(errors="replace").splitlines()
+            self.ended.append(f"{part.name} with {part.process.returncode}: {' '.join(lines[-1:])}")
+            self.node.forget(part)
+            self.node.start(part.name)
+
+    def wait_for(self, *scanners: SendingScanner) -> None:
+        """Wait until scanners are done."""
+        while any(scanner.is_alive() for scanner in scanners):
+            self.revive()
+            for scanner in scanners:
+                scanner.join(_GLANCE_S)
 
     def some_moment(self) -> None:
         time.sleep(self.random.uniform(0.0, _LATEST_MOMENT_S))
@@ -198,7 +215,7 @@ def broken_round(name: str, act: Callable[[Bench], None]) -> Callable[[Bench], N
         scanner = bench.scanner(paths, sent)
         bench.some_moment()
         act(bench)
-        scanner.join()
+        bench.wait_for(scanner)
 
     return play
 
@@ -206,10 +223,11 @@ def broken_round(name: str, act: Callable[[Bench], None]) -> Callable[[Bench], N
 def images_at_the_hand_over(bench: Bench) -> None:
     """Send the second half of a series in the moment in which the first half goes to a worker."""
     sent, paths = bench.series("images at the hand-over")
-    bench.scanner(paths[: SLICES - 1], sent).join()
+    bench.wait_for(bench.scanner(paths[: SLICES - 1], sent))
     while bench.state(sent) is SeriesState.RECEIVING:
+        bench.revive()
         time.sleep(0.005)
-    bench.scanner(paths[SLICES - 1 :], sent).join()
+    bench.wait_for(bench.scanner(paths[SLICES - 1 :], sent))
 
 
 def two_sources_at_once(bench: Bench) -> None:
@@ -217,16 +235,15 @@ def two_sources_at_once(bench: Bench) -> None:
     sent, paths = bench.series("two sources at once")
     parts = (paths[: SLICES - 3], "CT1"), (paths[3:], "CT2")
     scanners = [bench.scanner(part, sent, title) for part, title in parts]
-    for scanner in scanners:
-        scanner.join()
+    bench.wait_for(*scanners)
 
 
 def sent_again_after_delivery(bench: Bench) -> None:
     """Send a series once more when its results are at the PACS."""
     sent, paths = bench.series("sent again after delivery")
-    bench.scanner(paths, sent).join()
+    bench.wait_for(bench.scanner(paths, sent))
     wait_for_end(bench, [sent])
-    bench.scanner(paths, sent).join()
+    bench.wait_for(bench.scanner(paths, sent))
 
 
 def poison(description: str) -> Callable[[Bench], None]:
@@ -234,7 +251,7 @@ def poison(description: str) -> Callable[[Bench], None]:
 
     def play(bench: Bench) -> None:
         sent, paths = bench.series(f"poison: {description.lower()}", description)
-        bench.scanner(paths, sent).join()
+        bench.wait_for(bench.scanner(paths, sent))
 
     return play
 
@@ -257,6 +274,7 @@ def wait_for_end(bench: Bench, sent: Sequence[Sent]) -> None:
     while time.monotonic() < deadline:
         if all(bench.state(one) in ENDED for one in sent):
             return
+        bench.revive()
         time.sleep(0.2)
 
 
@@ -329,6 +347,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say("no right to mount: the rounds with full volumes are left out")
         findings = run(bench, islice(rounds(bench, options.only), options.rounds), say)
     say(table(findings))
+    for one in bench.ended:
+        say(f"ended by itself and was started again: {one}")
     for finding in findings:
         if not finding.holds:
             say(f"DOES NOT HOLD: {finding}")

@@ -40,6 +40,8 @@ longest_wait_s = 1.0
 timeout_s = 5.0
 [worker]
 time_limit_s = 25.0
+[metrics]
+port = {metrics_port}
 [[destinations]]
 name = "pacs"
 ae_title = "PACS"
@@ -85,7 +87,13 @@ class RunningNode:
         part = self.part(name)
         os.killpg(part.process.pid, signal.SIGKILL)
         part.process.wait()
+        self.forget(part)
+
+    def forget(self, part: Part) -> None:
+        """Let go of a part that has ended; the log of its life is kept beside that of the next."""
         self.parts.running.remove(part)
+        lives = len(list(part.log.parent.glob(f"{part.log.stem}.*.log")))
+        part.log.rename(part.log.with_suffix(f".{lives}.log"))
 
     def kill_child(self, name: str) -> None:
         """SIGKILL the process that does the work and leave the one that watches it."""
@@ -157,7 +165,9 @@ def running_node(
     """Start everything; stop everything at the end."""
     pacs = ScriptedPacs()
     config = folder / "node.toml"
-    config.write_text(settings_text.format(port=free_port(), pacs_port=pacs.port))
+    config.write_text(
+        settings_text.format(port=free_port(), pacs_port=pacs.port, metrics_port=free_port())
+    )
     settings = load_settings(config)
     settings.storage.folder.mkdir(exist_ok=True)
     with (

@@ -3,13 +3,14 @@
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from pydicom import Dataset, dcmread
 
 from dicom_node.records import SeriesState
 from tests.peers import CANNOT_UNDERSTAND, Scanner
-from tests.system.running_node import RunningNode, renewed_series, wait_until
+from tests.system.running_node import DEADLINE_S, RunningNode, renewed_series, wait_until
 
 pytestmark = [pytest.mark.network, pytest.mark.redis, pytest.mark.slow]
 
@@ -66,6 +67,15 @@ def spoiled(path: Path, folder: Path) -> Path:
     return folder / "spoiled.dcm"
 
 
+def metrics_of(node: RunningNode) -> bytes:
+    """The page that Prometheus reads, with the series of this test in it."""
+    port = node.settings.metrics.port
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE_S) as page:
+        content: bytes = page.read()
+    assert b'psoas_series{state="quarantined"} 1' in content
+    return content
+
+
 def test_nothing_but_images_and_results_knows_the_patient(
     node: RunningNode, series: Path, demo_series: Path, tmp_path: Path
 ) -> None:
@@ -87,6 +97,7 @@ def test_nothing_but_images_and_results_knows_the_patient(
     shown = node.psoas("show", uid)
     assert shown.returncode == 0, shown.stderr
     assert traces((shown.stdout + shown.stderr).encode()) == set()
+    assert traces(metrics_of(node)) == set()
     root = node.config.parent
     assert leaks(root) == {}
     # The search finds what is there: the image in the spool has all of it.

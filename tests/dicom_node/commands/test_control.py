@@ -1,5 +1,6 @@
 """Pause, resume, drain."""
 
+import getpass
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from dicom_node.audit import AuditTrail
 from dicom_node.config import CompletionSettings, load_settings
 from dicom_node.ledger import Ledger
 from dicom_node.records import SeriesEvent, SeriesState, Switch
@@ -64,6 +66,31 @@ def test_drain_that_takes_too_long_is_exit_status_4(
 @pytest.mark.usefixtures("ledger")
 def test_drain_of_an_idle_node_is_over_at_once(psoas: Psoas) -> None:
     assert psoas("drain", "--keep-workers") == 0
+
+
+def test_who_steers_the_node_stands_in_the_audit_trail(
+    psoas: Psoas, ledger: Ledger, config: Path, tmp_path: Path
+) -> None:
+    psoas("pause", "analysis")
+    psoas("resume")
+    psoas("drain", "--wait-s", "0")
+    psoas("resume-deliveries")
+    psoas("backup", tmp_path / "copy")
+    ledger.close()
+    psoas("ledger", "downgrade", "--to", "0.1", "--yes")
+    trail = AuditTrail.of(load_settings(config))
+    said = b"".join(path.read_bytes() for path in sorted(trail.folder.glob("*.msg")))
+    expected = [
+        "pause analysis",
+        "resume all",
+        "drain",
+        "resume deliveries to every destination",
+        "backup of the whole node",
+        "ledger downgrade to 0.1",
+    ]
+    places = [said.find(f"Description>{text}".encode()) for text in expected]
+    assert places == [place for place in sorted(places) if place >= 0], said
+    assert said.count(f'UserID="{getpass.getuser()}"'.encode()) == len(expected)
 
 
 @pytest.mark.network
