@@ -70,7 +70,7 @@ def test_broker_that_was_killed_comes_back_with_its_messages(tmp_path: Path, soo
 def test_a_broker_that_refuses_even_a_ping_is_left_to_recover(tmp_path: Path) -> None:
     # As on a full disk: with the word for it, nothing else about the server changes.
     with EmbeddedBroker(tmp_path), client(tmp_path) as connection:
-        connection.acl_setuser("default", commands=["-ping"])
+        connection.execute_command("ACL", "SETUSER", "default", "-ping")
         with pytest.raises(redis.ResponseError):
             connection.ping()
         before = process_id(tmp_path)
