@@ -102,7 +102,7 @@ def test_a_backup_after_a_power_cut_holds_what_the_ledger_lost(tmp_path: Path) -
     spool.path(before[0].path).rename(spool.path(Path("incoming/0123.part")))
     spool.path(Path("incoming/4567.part")).write_bytes(b"broken off")
     with closing(Spool.of(settings.storage)) as living:
-        living.new_part().write([b"not acknowledged"])
+        living.new_part().write(memoryview(b"not acknowledged"))
         report = back_up(settings, tmp_path / "copy", START)
     assert (report.series, report.files) == (0, 5)
     after = node_settings(tmp_path / "new")

@@ -109,7 +109,7 @@ def test_what_did_not_arrive_whole_is_removed(
 def test_a_restart_leaves_alone_what_another_listener_is_writing(settings: NodeSettings) -> None:
     with closing(Spool.of(settings.storage)) as living:
         part = living.new_part()
-        part.write([b"half an image"])
+        part.write(memoryview(b"half an image"))
         recover(settings)
         assert [path.read_bytes() for path in living.parts()] == [b"half an image"]
         part.flush()
