@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydicom.uid import UID
 
 from dicom_node.config import DestinationSettings
+from dicom_node.profiles import granted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,12 @@ def never_delivered(
     accepted = set(names_accepted(capabilities))
     return [
         name
-        for name in destination.objects
+        for name in granted(destination)
         if name not in accepted and destination.instead.get(name) not in accepted
     ]
+
+
+def refers_to_nothing(destination: DestinationSettings, capabilities: Sequence[Capability]) -> bool:
+    """Whether a destination would keep the report but not the segmentation it refers to."""
+    accepted = names_accepted(capabilities)
+    return {"sr", "seg"} <= set(destination.objects) and "sr" in accepted and "seg" not in accepted

@@ -214,7 +214,7 @@ def echo_of(destination: DestinationSettings, settings: NodeSettings) -> Callabl
 
 
 def _ask(destination: DestinationSettings, settings: NodeSettings) -> str:
-    from dicom_node.acceptance import never_delivered
+    from dicom_node.acceptance import never_delivered, refers_to_nothing
     from dicom_node.capabilities import ask
     from dicom_node.destinations import peer_of
     from dicom_node.ledger import Ledger
@@ -230,6 +230,11 @@ def _ask(destination: DestinationSettings, settings: NodeSettings) -> str:
     if lost:
         raise ObjectRefusedError(
             f"it takes neither {' nor '.join(lost)}, nor anything that would go out instead"
+        )
+    if refers_to_nothing(destination, answer):
+        raise ObjectRefusedError(
+            "it takes sr but not the seg that sr refers to: without seg in its objects it gets a "
+            "report that refers to the images only"
         )
     return _recall(destination, settings)
 

@@ -48,6 +48,7 @@ RESULT_SOP_CLASSES: Final[Mapping[str, str]] = {
     "pdf": EncapsulatedPDFStorage,
     "rtstruct": RTStructureSetStorage,
     "text_sr": BasicTextSRStorage,
+    "sr_alone": Comprehensive3DSRStorage,
     "not_analysed": BasicTextSRStorage,
 }
 """SOP Class of each kind of result object."""

@@ -50,6 +50,7 @@ DISPOSITIONS: Final[dict[type[Exception], Disposition]] = {
     node.PeerError: Disposition.RETRY,
     node.CommitmentRefusedError: Disposition.FAIL,
     node.ObjectRefusedError: Disposition.FAIL,
+    node.UnknownResultError: Disposition.FAIL,
     node.DeviceMemoryError: Disposition.RETRY,
     node.WorkerLostError: Disposition.RETRY,
     node.ImagesReleasedError: Disposition.FAIL,

@@ -15,6 +15,7 @@
     ├── PeerError                 PEER_UNREACHABLE
     ├── CommitmentRefusedError    COMMITMENT_REFUSED
     ├── ObjectRefusedError        OBJECT_REFUSED
+    ├── UnknownResultError        RESULT_UNKNOWN
     ├── DeviceMemoryError         DEVICE_MEMORY
     ├── WorkerLostError           WORKER_LOST
     ├── ImagesReleasedError       IMAGES_RELEASED
@@ -109,6 +110,12 @@ class ObjectRefusedError(NodeError):
     """A PACS does not take an object that it is to get, now or later."""
 
     code = "OBJECT_REFUSED"
+
+
+class UnknownResultError(NodeError):
+    """A worker left a result of a kind that this version does not know, so that nobody gets it."""
+
+    code = "RESULT_UNKNOWN"
 
 
 class DeviceMemoryError(NodeError):

@@ -17,6 +17,7 @@ from dicom_node.errors import (
     ObjectRefusedError,
     PeerError,
     SettingsError,
+    SpoolConflictError,
     StaleRevisionError,
 )
 from dicom_node.ledger import Ledger
@@ -44,7 +45,7 @@ Store = Callable[[Sequence[OutgoingFile]], Sequence[Answer]]
 ABANDONED = "DELIVERY_ABANDONED"
 _LEASE_MARGIN_S = 30.0
 _DELIVERABLE = frozenset({SeriesState.ANALYZED, SeriesState.DELIVERING})
-_NOT_MEASURED = frozenset({SeriesState.SKIPPED, SeriesState.FAILED})
+_NOT_MEASURED = frozenset({SeriesState.SKIPPED, SeriesState.FAILED, SeriesState.QUARANTINED})
 
 
 class Verdict(Enum):
@@ -127,13 +128,15 @@ class Outbox:
         record = self.ledger.series(series_instance_uid)
         if record.state in _DELIVERABLE:
             return True
-        # Of a series that was not measured nothing but the reason leaves.
+        # Of a series that was not measured nothing but the reason leaves, and not even that when
+        # its images contradict each other: they may be of two patients.
         queued = {
             object_name(delivery.result)
             for delivery in self.ledger.deliveries(series_instance_uid)
             if (delivery.revision, delivery.state) == (record.revision, DeliveryState.QUEUED)
         }
-        return record.state in _NOT_MEASURED and queued == {NOT_ANALYSED}
+        contradictory = record.reason is not None and record.reason.code == SpoolConflictError.code
+        return record.state in _NOT_MEASURED and queued == {NOT_ANALYSED} and not contradictory
 
     def settle(self, series_instance_uid: str, now: datetime) -> None:
         """Close the series when no delivery of its present revision is under way any more."""

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from pydicom.dataset import Dataset
+
 from dicom_node.background import entry_from_json, entry_to_json
 from dicom_node.dispositions import Disposition, disposition_of
 from dicom_node.errors import SpoolError
@@ -103,6 +105,16 @@ class Outcome:
             return cls(OutcomeKind(data["kind"]), reason, results, data["measurement"], entry)
         except (ValueError, KeyError, TypeError) as error:
             raise SpoolError(f"an outcome in the spool is damaged: {error!r}") from None
+
+
+def result_file(dataset: Dataset, path: Path) -> ResultFile:
+    """Describe a result object that lies in the spool."""
+    return ResultFile(
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        sop_class_uid=str(dataset.SOPClassUID),
+        transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
+        path=path,
+    )
 
 
 def failure(error: Exception) -> Outcome | None:

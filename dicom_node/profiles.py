@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from dicom_node.config import DestinationSettings
+from dicom_node.contexts import RESULT_SOP_CLASSES
+from dicom_node.errors import UnknownResultError
 from dicom_node.records import ResultFile
 
 NOT_ANALYSED: Final = "not_analysed"
@@ -17,6 +19,17 @@ def object_name(result: ResultFile) -> str:
     return result.path.stem
 
 
+def granted(destination: DestinationSettings) -> tuple[str, ...]:
+    """Names of the objects that a destination gets, in the order of its settings.
+
+    The report refers to the segmentation: who gets no ``seg`` gets the report without it.
+    """
+    names = destination.objects
+    if "seg" in names:
+        return names
+    return tuple(dict.fromkeys("sr_alone" if name == "sr" else name for name in names))
+
+
 def needed(destinations: Sequence[DestinationSettings]) -> tuple[str, ...]:
     """Names of the objects that have to be made so that every destination gets its own.
 
@@ -25,7 +38,7 @@ def needed(destinations: Sequence[DestinationSettings]) -> tuple[str, ...]:
     names = [
         name
         for destination in destinations
-        for name in (*destination.objects, *destination.instead.values())
+        for name in (*granted(destination), *destination.instead.values())
     ]
     return tuple(dict.fromkeys(names)) or _DEFAULT
 
@@ -33,9 +46,18 @@ def needed(destinations: Sequence[DestinationSettings]) -> tuple[str, ...]:
 def wanted(
     results: Sequence[ResultFile], destination: DestinationSettings
 ) -> tuple[ResultFile, ...]:
-    """Results that a destination gets, in the order of its settings."""
+    """Results that a destination gets, in the order of its settings.
+
+    Raises
+    ------
+    UnknownResultError
+        A result has a name that no kind of object has, so that nobody would ever get it.
+    """
     by_name = {object_name(result): result for result in results}
-    return tuple(by_name[name] for name in destination.objects if name in by_name)
+    unknown = sorted(set(by_name) - set(RESULT_SOP_CLASSES))
+    if unknown:
+        raise UnknownResultError(f"the work left {unknown[0]}, which is no kind of result object")
+    return tuple(by_name[name] for name in granted(destination) if name in by_name)
 
 
 def substitute(

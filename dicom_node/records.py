@@ -89,6 +89,7 @@ class SeriesEvent(StrEnum):
     WORK_LOST = "work_lost"
     WORK_FAILED = "work_failed"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    IMAGES_UNUSABLE = "images_unusable"
     MEASURED = "measured"
     NOT_MEASURABLE = "not_measurable"
     DELIVERY_STARTED = "delivery_started"
@@ -135,6 +136,8 @@ def _transitions() -> dict[tuple[SeriesState, SeriesEvent], SeriesState]:
         table[working, e.WORK_LOST] = s.COMPLETE
         table[working, e.WORK_FAILED] = s.FAILED
         table[working, e.ATTEMPTS_EXHAUSTED] = s.QUARANTINED
+        # A worker cannot read them; unlike a conflict that arrives this is about the same images.
+        table[working, e.IMAGES_UNUSABLE] = s.QUARANTINED
     for state in s:
         # Late images start a new revision; what is quarantined waits for a person.
         table[state, e.INSTANCE_STORED] = s.QUARANTINED if state is s.QUARANTINED else s.RECEIVING

@@ -33,6 +33,7 @@ from dicom_node.priors import PriorDesk
 from dicom_node.receiver import Receiver
 from dicom_node.records import Switch
 from dicom_node.recovery import Recovery
+from dicom_node.refusals import teller
 from dicom_node.retention import Releaser
 from dicom_node.rules.reading import RuleFile
 from dicom_node.rules.routing import Router
@@ -192,6 +193,7 @@ def _steward(settings: NodeSettings, outbox: Outbox, dispatcher: Dispatcher) -> 
             settings.destinations,
             settings.worker.attempts,
             settings.shadow.models,
+            teller(outbox.ledger, outbox.spool),
         ),
         outbox,
         Releaser(outbox, settings.retention),

@@ -243,11 +243,13 @@ def register_records(
     from dicom_node.commitment import ask_at
     from dicom_node.custody import Custody
     from dicom_node.outbox import Outbox, store_at
+    from dicom_node.refusals import teller
     from dicom_node.worklog import Work, WorkLog
 
     def work_log() -> WorkLog:
+        tell = teller(ledger(), spool)
         return WorkLog(
-            ledger(), settings.destinations, settings.worker.attempts, settings.shadow.models
+            ledger(), settings.destinations, settings.worker.attempts, settings.shadow.models, tell
         )
 
     @app.task(name=RECORD_STARTED, shared=False)

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BytesIO
-from pathlib import Path
 
 from pydicom.dataset import Dataset
 
@@ -19,7 +17,7 @@ from dicom_node.lineage import (
     version_of,
 )
 from dicom_node.model_shelf import ModelShelf
-from dicom_node.outcomes import Outcome, OutcomeKind, failure
+from dicom_node.outcomes import Outcome, OutcomeKind, failure, result_file
 from dicom_node.profiles import NOT_ANALYSED, needed
 from dicom_node.records import ResultEntry, ResultFile, ResultObject
 from dicom_node.spool import PICTURE, Spool, WorkOrder
@@ -38,7 +36,7 @@ from pipeline.objects.earlier_report import day_of
 from pipeline.objects.identity import ResultContext
 from pipeline.objects.measurement import measurement_json
 from pipeline.objects.overlay import overlay_png
-from pipeline.objects.part10 import read_files
+from pipeline.objects.part10 import encoded, read_files, readable_files
 from pipeline.objects.results import RESULT_BUILDERS
 from pipeline.types import Analysis
 
@@ -137,10 +135,48 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
     background = (
         Background(series_instance_uid) if content is None else Background.from_json(content)
     )
-    paths = [spool.path(path) for path in work.paths]
+    place = _Place(spool, series_instance_uid, revision)
+    try:
+        with _memory_errors_named(series_instance_uid):
+            return _measure(work, background, place, context)
+    except PipelineError as error:
+        outcome = failure(error)
+        # Of a series that breaks off somewhere, what can be read says whose it is.
+        datasets = readable_files(spool.path(path) for path in work.paths)
+        if outcome is None or not datasets or not _is_reported(error, context):
+            raise
+        known = ResultContext(tuple(datasets), work.queued_at, __version__)
+        report = not_analysed.build(error, datasets, known)
+        version = version_of(context.models, context.cutoffs, None)
+        return replace(outcome, results=place.keep({NOT_ANALYSED: report}, version))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the results of one revision of a series go."""
+
+    spool: Spool
+    series_instance_uid: str
+    revision: int
+
+    def keep(self, objects: Mapping[str, Dataset], version: str) -> tuple[ResultFile, ...]:
+        """Put objects into the spool, beside those of other versions."""
+        contents = {f"{name}.dcm": encoded(dataset) for name, dataset in objects.items()}
+        paths = self.spool.put_results(self.series_instance_uid, self.revision, contents, version)
+        return tuple(
+            result_file(dataset, paths[f"{name}.dcm"]) for name, dataset in objects.items()
+        )
+
+
+def _measure(
+    work: WorkOrder, background: Background, place: _Place, context: WorkerContext
+) -> Outcome:
+    paths = [context.spool.path(path) for path in work.paths]
     datasets = read_files(paths)[background.source_series_uid]
-    prior = prior_among(background.priors, day_of(datasets[0]))
-    origin = series_instance_uid, revision, version_of(context.models, context.cutoffs, prior)
+    day = day_of(datasets[0])
+    prior = prior_among(background.priors, day)
+    version = version_of(context.models, context.cutoffs, prior)
+    origin = place.series_instance_uid, place.revision, version
     request = AnalysisRequest(
         content_datetime=work.queued_at,
         software_version=__version__,
@@ -149,33 +185,16 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
         cutoffs=context.cutoffs,
         outputs=tuple(name for name in context.outputs if name in RESULT_BUILDERS),
     )
-
-    def keep(
-        objects: Mapping[str, Dataset], pictures: Mapping[str, bytes]
-    ) -> tuple[ResultFile, ...]:
-        contents = {f"{name}.dcm": _encoded(dataset) for name, dataset in objects.items()}
-        if pictures:
-            spool.put_results(series_instance_uid, revision, pictures)
-        paths = spool.put_results(series_instance_uid, revision, contents, origin[2])
-        return tuple(
-            _result_file(dataset, paths[f"{name}.dcm"]) for name, dataset in objects.items()
-        )
-
-    try:
-        with _memory_errors_named(series_instance_uid):
-            analysis, objects = _measured(datasets, background, context, request)
-    except PipelineError as error:
-        outcome = failure(error)
-        if outcome is None or not _is_reported(error, context):
-            raise
-        return replace(outcome, results=keep(_report_on(error, datasets, request), {}))
+    analysis, objects = _measured(datasets, background, context, request)
     measurement: Mapping[str, object] = measurement_json(analysis, __version__)
-    results = keep(objects, {PICTURE: overlay_png(analysis, request.prior)})
+    picture = overlay_png(analysis, request.prior)
+    context.spool.put_results(place.series_instance_uid, place.revision, {PICTURE: picture})
+    results = place.keep(objects, version)
     entry = ResultEntry(
         *origin,
         source_series_uid=background.source_series_uid,
         study_instance_uid=str(datasets[0].StudyInstanceUID),
-        study_date=day_of(datasets[0]),
+        study_date=day,
         by_reader=background.segmentation is not None,
         measurement=measurement,
         objects=tuple(_result_object(name, dataset) for name, dataset in objects.items()),
@@ -223,13 +242,6 @@ def _is_reported(error: PipelineError, context: WorkerContext) -> bool:
     return NOT_ANALYSED in context.outputs and not_analysed.is_worth_telling(error)
 
 
-def _report_on(
-    error: PipelineError, datasets: Sequence[Dataset], request: AnalysisRequest
-) -> Mapping[str, Dataset]:
-    known = ResultContext(tuple(datasets), request.content_datetime, request.software_version)
-    return {NOT_ANALYSED: not_analysed.build(error, datasets, known)}
-
-
 @contextmanager
 def _memory_errors_named(series_instance_uid: str) -> Iterator[None]:
     import torch
@@ -242,21 +254,6 @@ def _memory_errors_named(series_instance_uid: str) -> Iterator[None]:
         raise DeviceMemoryError(
             f"series {series_instance_uid} needs more memory than the device has"
         ) from error
-
-
-def _encoded(dataset: Dataset) -> bytes:
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def _result_file(dataset: Dataset, path: Path) -> ResultFile:
-    return ResultFile(
-        sop_instance_uid=str(dataset.SOPInstanceUID),
-        sop_class_uid=str(dataset.SOPClassUID),
-        transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
-        path=path,
-    )
 
 
 def _result_object(name: str, dataset: Dataset) -> ResultObject:

@@ -8,13 +8,13 @@ from typing import Final
 import structlog
 
 from dicom_node.config import DestinationSettings
-from dicom_node.errors import IllegalTransitionError, StaleRevisionError
+from dicom_node.errors import IllegalTransitionError, StaleRevisionError, UnknownResultError
 from dicom_node.ledger import Ledger
 from dicom_node.ledger_findings import Finding
 from dicom_node.model_store import digests_of, key_fits
-from dicom_node.outcomes import Outcome, OutcomeKind
-from dicom_node.profiles import wanted
-from dicom_node.records import Reason, SeriesEvent, SeriesRecord, SeriesState
+from dicom_node.outcomes import Outcome, OutcomeKind, reason_of
+from dicom_node.profiles import NOT_ANALYSED, wanted
+from dicom_node.records import Reason, ResultFile, SeriesEvent, SeriesRecord, SeriesState
 
 logger = structlog.get_logger(__name__)
 
@@ -22,10 +22,13 @@ EVENTS: Final = {
     OutcomeKind.MEASURED: SeriesEvent.MEASURED,
     OutcomeKind.SKIPPED: SeriesEvent.NOT_MEASURABLE,
     OutcomeKind.FAILED: SeriesEvent.WORK_FAILED,
-    OutcomeKind.QUARANTINED: SeriesEvent.CONFLICT_FOUND,
+    OutcomeKind.QUARANTINED: SeriesEvent.IMAGES_UNUSABLE,
 }
 
 _COMPARED: Final = frozenset({OutcomeKind.MEASURED, OutcomeKind.FAILED})
+Tell = Callable[[SeriesRecord, Reason], Sequence[ResultFile]]
+"""Leaves the report on a series that was not measured in the spool; nothing when it cannot."""
+
 _AT_WORK: Final = frozenset({SeriesState.QUEUED, SeriesState.ANALYZING})
 
 
@@ -59,12 +62,15 @@ class WorkLog:
         A series whose work was lost that often is quarantined.
     shadows : sequence of str
         Keys of models that measure each series silently too.
+    tell : callable, optional
+        Makes the report on a series that is quarantined so.
     """
 
     ledger: Ledger
     destinations: Sequence[DestinationSettings]
     attempts: int
     shadows: Sequence[str] = ()
+    tell: Tell | None = None
 
     def started(self, work: Work, at: datetime, due_at: datetime) -> None:
         """Record that a worker has begun; without further news by ``due_at`` it is lost."""
@@ -94,10 +100,19 @@ class WorkLog:
         def advance() -> None:
             if not self._is_present(work):
                 return
-            event, said = self._after_loss(self.ledger.series(uid), reason)
+            record = self.ledger.series(uid)
+            event, said = self._after_loss(record, reason)
+            if event is SeriesEvent.ATTEMPTS_EXHAUSTED:
+                self._tell(record, said, at)
             self.ledger.advance(uid, event, at, revision=revision, reason=said)
 
         self._if_current(advance, uid, revision)
+
+    def _tell(self, record: SeriesRecord, reason: Reason, at: datetime) -> None:
+        """Report a series that no worker survives to the destinations that want to know."""
+        asking = any(NOT_ANALYSED in d.objects for d in self._destinations_of(record))
+        if self.tell is not None and asking:
+            self._queue(record, record.revision, self.tell(record, reason), at)
 
     def _is_present(self, work: Work) -> bool:
         present = self.ledger.series(work.series_instance_uid).order_number
@@ -112,13 +127,12 @@ class WorkLog:
             return
         if outcome.entry is not None:
             self.ledger.results.record(outcome.entry, at)
-        # Deliveries come first: after a crash in between the outcome is recorded again.
         destinations = self._destinations_of(record)
-        for destination in destinations:
-            results = wanted(outcome.results, destination)
-            self.ledger.queue_deliveries(
-                series_instance_uid, revision, results, [destination.name], at
-            )
+        # Deliveries come first: after a crash in between the outcome is recorded again.
+        try:
+            self._queue(record, revision, outcome.results, at)
+        except UnknownResultError as error:
+            outcome = Outcome(OutcomeKind.FAILED, reason_of(error))
         self.ledger.findings.record(series_instance_uid, _finding(outcome), at)
         self.ledger.advance(
             series_instance_uid,
@@ -143,6 +157,15 @@ class WorkLog:
         for model in self.shadows:
             if not any(key_fits(model, sha256) for sha256 in used):
                 self.ledger.shadows.ask((series_instance_uid, revision, model), "settings", at)
+
+    def _queue(
+        self, record: SeriesRecord, revision: int, results: Sequence[ResultFile], at: datetime
+    ) -> None:
+        """Queue for each destination what it gets; nothing when something is not understood."""
+        shares = {d.name: wanted(results, d) for d in self._destinations_of(record)}
+        for name, share in shares.items():
+            uid = record.series_instance_uid
+            self.ledger.queue_deliveries(uid, revision, share, [name], at)
 
     def _destinations_of(self, record: SeriesRecord) -> list[DestinationSettings]:
         """Destinations that the rules named for a series, all of them when they named none."""

@@ -112,10 +112,8 @@ def measure_correction(
             else None
         ),
     )
-    frame_number = drawing[level.slice_index][SKELETAL_MUSCLE].frame_number
-    context = replace(
-        request.context(datasets), reader=reader_segmentation(segmentation, frame_number)
-    )
+    reader = reader_segmentation(segmentation, drawing[level.slice_index])
+    context = replace(request.context(datasets), reader=reader)
     outputs = [name for name in request.outputs if name not in _MASKS]
     return analysis, {name: RESULT_BUILDERS[name](analysis, context) for name in outputs}
 

@@ -31,6 +31,7 @@ _EVENTS: Final = {
     "work_lost": "The work was lost",
     "work_failed": "The work failed",
     "attempts_exhausted": "All attempts were used up",
+    "images_unusable": "The images cannot be used",
     "measured": "Measured",
     "not_measurable": "It cannot be measured",
     "delivery_started": "Delivery began",

@@ -12,7 +12,7 @@ from pipeline.errors import CorrectionError
 from pipeline.objects.attributes import DAMAGE, quiet, text
 from pipeline.objects.codes import TISSUE_CONCEPTS
 from pipeline.objects.frames import Frame, frames_of, sop_instance_uid
-from pipeline.objects.identity import ReaderSegmentation
+from pipeline.objects.identity import ReaderSegment, ReaderSegmentation
 from pipeline.tissues import SKELETAL_MUSCLE, TISSUES, Tissue
 from pipeline.types import CTVolume
 
@@ -78,17 +78,31 @@ def read_drawing(segmentation: Dataset, volume: CTVolume) -> Drawing:
     return drawing
 
 
-def reader_segmentation(segmentation: Dataset, frame_number: int) -> ReaderSegmentation:
-    """Describe the segmentation to the report that refers to it."""
-    frame = frames_of([segmentation])[frame_number - 1]
-    number = _segment_number(frame)
-    segment = next(s for s in segmentation.SegmentSequence if int(s.SegmentNumber) == number)
+def reader_segmentation(
+    segmentation: Dataset, drawn: Mapping[str, DrawnTissue]
+) -> ReaderSegmentation:
+    """Describe the segmentation to the report that refers to it.
+
+    Parameters
+    ----------
+    segmentation : Dataset
+    drawn : mapping of str to DrawnTissue
+        What was drawn on the measured slice.
+    """
     return ReaderSegmentation(
         series_instance_uid=text(segmentation, "SeriesInstanceUID"),
         sop_instance_uid=sop_instance_uid(segmentation),
-        frame_number=frame_number,
-        tracking_uid=text(segment, "TrackingUID"),
-        tracking_id=text(segment, "TrackingID"),
+        segments=tuple(
+            _reader_segment(segmentation, tissue, one.frame_number) for tissue, one in drawn.items()
+        ),
+    )
+
+
+def _reader_segment(segmentation: Dataset, tissue: str, frame_number: int) -> ReaderSegment:
+    number = _segment_number(frames_of([segmentation])[frame_number - 1])
+    segment = next(s for s in segmentation.SegmentSequence if int(s.SegmentNumber) == number)
+    return ReaderSegment(
+        tissue, frame_number, text(segment, "TrackingUID"), text(segment, "TrackingID")
     )
 
 

@@ -62,23 +62,42 @@ class PredecessorReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ReaderSegment:
+    """What a reader drew of one tissue on the measured slice.
+
+    Parameters
+    ----------
+    tissue : str
+    frame_number : int
+        One-based, in the segmentation.
+    tracking_uid, tracking_id : str
+        Of the segment; empty where it has none.
+    """
+
+    tissue: str
+    frame_number: int
+    tracking_uid: str = ""
+    tracking_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReaderSegmentation:
     """A segmentation of the measured series that a reader corrected.
 
     Parameters
     ----------
     series_instance_uid, sop_instance_uid : str
-    frame_number : int
-        One-based: muscle on the measured slice.
-    tracking_uid, tracking_id : str
-        Of the muscle segment; empty where it has none.
+    segments : tuple of ReaderSegment
+        Those on the measured slice.
     """
 
     series_instance_uid: str
     sop_instance_uid: str
-    frame_number: int
-    tracking_uid: str = ""
-    tracking_id: str = ""
+    segments: tuple[ReaderSegment, ...]
+
+    def segment_of(self, tissue: str) -> ReaderSegment | None:
+        """Segment of a tissue, if the reader drew it."""
+        return next((one for one in self.segments if one.tissue == tissue), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,17 +2,21 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import BasicTextSRStorage
 
 from pipeline.errors import (
-    ImplausibleResultError,
-    LevelNotCoveredError,
-    LevelUncertainError,
+    CutoffProfileError,
+    DerivedImageError,
+    LocalizerError,
+    ModelError,
+    NotAxialError,
+    NotCTError,
     PipelineError,
+    TooFewSlicesError,
 )
 from pipeline.objects import codes
 from pipeline.objects.attributes import quiet
@@ -30,19 +34,30 @@ from pipeline.types import Verdict
 
 SERIES: Final = ResultSeries("SR", 952, "AI SMA L3 not analysed (RESEARCH)")
 
-_TOLD: Final = (LevelNotCoveredError, LevelUncertainError, ImplausibleResultError)
+_UNTOLD: Final = (
+    *(NotCTError, LocalizerError, DerivedImageError, TooFewSlicesError, NotAxialError),
+    *(ModelError, CutoffProfileError),
+)
+
+
+class Refusal(Protocol):
+    """Why a series was not measured: a sentence, as ``str`` gives it, under a stable code."""
+
+    @property
+    def code(self) -> str:
+        """Code of the error."""
 
 
 def is_worth_telling(error: PipelineError) -> bool:
     """Say whether a reader may have expected a measurement.
 
-    Nobody expects one of a localizer, a reformat or a series of three slices; of one that cannot
-    be read an administrator is to know first.
+    Nobody expects one of a localizer, a reformat or a series of three slices; and what is wrong
+    with a model is no matter of one series.
     """
-    return isinstance(error, _TOLD)
+    return not isinstance(error, _UNTOLD)
 
 
-def build(error: PipelineError, datasets: Sequence[Dataset], context: ResultContext) -> Dataset:
+def build(error: Refusal, datasets: Sequence[Dataset], context: ResultContext) -> Dataset:
     """Say why a series was not analysed.
 
     A Basic Text SR: viewers that want to place numbers on an image show an imaging measurement
@@ -50,7 +65,7 @@ def build(error: PipelineError, datasets: Sequence[Dataset], context: ResultCont
 
     Parameters
     ----------
-    error : PipelineError
+    error : Refusal
     datasets : sequence of Dataset
         Objects of the series, headers suffice; the first one lends patient and study.
     context : ResultContext
@@ -83,7 +98,7 @@ def build(error: PipelineError, datasets: Sequence[Dataset], context: ResultCont
     return result
 
 
-def _key(error: PipelineError, datasets: Sequence[Dataset], context: ResultContext) -> str:
+def _key(error: Refusal, datasets: Sequence[Dataset], context: ResultContext) -> str:
     parts = [
         context.uid_root_key,
         context.software_version,
@@ -94,5 +109,5 @@ def _key(error: PipelineError, datasets: Sequence[Dataset], context: ResultConte
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _meaning(error: PipelineError) -> str:
+def _meaning(error: Refusal) -> str:
     return error.code.replace("_", " ").capitalize()

@@ -3,6 +3,7 @@
 import io
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +53,24 @@ def read_files(source: Path | Iterable[Path]) -> dict[str, list[Dataset]]:
     if not series:
         raise UnreadableFileError(f"none of {len(paths)} files is a DICOM Part 10 file")
     return series
+
+
+def readable_files(paths: Iterable[Path]) -> list[Dataset]:
+    """Read the headers of those DICOM files that can be read."""
+    found = []
+    for path in paths:
+        with suppress(UnreadableFileError):
+            dataset = _read(path)
+            if dataset is not None and text(dataset, "SOPInstanceUID"):
+                found.append(dataset)
+    return found
+
+
+def encoded(dataset: Dataset) -> bytes:
+    """Return an object as the bytes of a DICOM Part 10 file."""
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def _files(source: Path | Iterable[Path]) -> list[Path]:

@@ -13,6 +13,7 @@ from pipeline.objects.pdf import build as build_pdf
 from pipeline.objects.rtstruct import build as build_rtstruct
 from pipeline.objects.seg import build as build_seg
 from pipeline.objects.sr import build as build_sr
+from pipeline.objects.sr import build_alone as build_sr_alone
 from pipeline.objects.text_sr import build as build_text_sr
 from pipeline.types import Analysis
 
@@ -26,6 +27,7 @@ RESULT_BUILDERS: Final[Mapping[str, Callable[[Analysis, ResultContext], Dataset]
             "pdf": build_pdf,
             "rtstruct": build_rtstruct,
             "text_sr": build_text_sr,
+            "sr_alone": build_sr_alone,
         }
     )
 )

@@ -22,8 +22,8 @@ from pipeline.objects.identity import (
     report_uid,
     stamp,
 )
+from pipeline.objects.report_header import assessments, local_scheme, put_predecessor
 from pipeline.objects.skeleton import ResultSeries, begin, image_reference
-from pipeline.objects.sr import assessments, local_scheme, put_predecessor
 from pipeline.tissues import SKELETAL_MUSCLE
 from pipeline.types import Analysis
 
@@ -165,6 +165,10 @@ def _sentences(analysis: Analysis, context: ResultContext) -> Iterator[str]:
         yield f"Attenuation of it: mean {muscle.mean_hu:.2f} HU, SD {muscle.sd_hu:.2f} HU."
     if composition.skeletal_muscle_index_cm2_m2 is not None:
         yield f"Skeletal muscle index: {composition.skeletal_muscle_index_cm2_m2:.2f} cm2/m2."
+    for tissue in composition.tissues:
+        if tissue is not muscle and tissue.area_cm2:
+            label = codes.TISSUE_CONCEPTS[tissue.tissue].label
+            yield f"{label} area at {composition.level.name}: {tissue.area_cm2:.2f} cm2."
     yield from _remarks(analysis, context)
 
 

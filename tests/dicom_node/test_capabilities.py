@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicom_node.acceptance import names_accepted, never_delivered
+from dicom_node.acceptance import Capability, names_accepted, never_delivered, refers_to_nothing
 from dicom_node.capabilities import ask
 from dicom_node.checks import CheckResult, check_node
 from dicom_node.contexts import RESULT_SOP_CLASSES
@@ -34,7 +35,7 @@ def answer_of(port: int, ae_title: str = "PACS") -> list[str]:
 
 def test_pacs_is_taken_at_its_word() -> None:
     with ScriptedPacs(sop_classes=SIMPLE) as pacs:
-        assert answer_of(pacs.port) == ["sr", "key_image"]
+        assert answer_of(pacs.port) == ["sr", "key_image", "sr_alone"]
         assert pacs.attempts == []
 
 
@@ -74,6 +75,16 @@ def test_object_counts_as_delivered_when_its_replacement_is_accepted() -> None:
     assert never_delivered(destination(instead={"seg": "key_image"}), answer) == []
 
 
+def test_report_on_a_segmentation_that_is_refused_is_noticed() -> None:
+    answer = [
+        Capability(name, sop_class, "1.2.840.10008.1.2.1", sop_class in SIMPLE)
+        for name, sop_class in RESULT_SOP_CLASSES.items()
+    ]
+    assert refers_to_nothing(destination(), answer)
+    assert not refers_to_nothing(destination(objects=["sr", "key_image"]), answer)
+    assert not refers_to_nothing(destination(), [replace(one, accepted=True) for one in answer])
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_check_records_the_answer_and_repeats_it(tmp_path: Path) -> None:
     config = tmp_path / "node.toml"
@@ -91,9 +102,11 @@ def test_check_records_the_answer_and_repeats_it(tmp_path: Path) -> None:
         refused = accepted()
         assert (refused.passed, refused.code) == (False, "OBJECT_REFUSED")
         config.write_text(config.read_text() + 'instead = {seg = "key_image"}\n')
-        assert "it took sr, key_image when asked on" in accepted().message
+        assert "it takes sr but not the seg that sr refers to" in accepted().message
+        config.write_text(config.read_text().replace('"sr", "seg"', '"sr"'))
+        assert "it took sr, key_image, sr_alone when asked on" in accepted().message
     repeated = [result.message for result in check_node(config)]
-    assert any("it took sr, key_image when asked on" in message for message in repeated)
+    assert any("it took sr, key_image, sr_alone when asked on" in message for message in repeated)
 
 
 def test_new_answer_replaces_the_old_one(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dicom_node.records import (
     CommitmentReport,
     DeliveryEvent,
     DeliveryState,
+    Reason,
     ResultFile,
     SeriesEvent,
     SeriesState,
@@ -418,7 +419,7 @@ def test_every_state_but_the_last_can_still_be_delivered() -> None:
         assert DeliveryState.COMMITTED in reached
 
 
-def unmeasured(tmp_path: Path, event: SeriesEvent) -> Bench:
+def unmeasured(tmp_path: Path, event: SeriesEvent, reason: Reason | None = None) -> Bench:
     """A series that was not measured, with a report on that for one destination."""
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'unmeasured.sqlite'}")
     clock = ManualClock()
@@ -427,7 +428,7 @@ def unmeasured(tmp_path: Path, event: SeriesEvent) -> Bench:
         ledger.advance(UID, step, clock.now)
     report = ResultFile("2.25.9", TEXT_SR, "1.2.840.10008.1.2.1", Path("not_analysed.dcm"))
     ledger.queue_deliveries(UID, 1, [report], ["pacs"], clock.now)
-    ledger.advance(UID, event, clock.now)
+    ledger.advance(UID, event, clock.now, reason=reason)
     return Bench(ledger, Outbox(ledger, Spool(tmp_path), SETTINGS), clock, Peer())
 
 
@@ -436,6 +437,7 @@ def unmeasured(tmp_path: Path, event: SeriesEvent) -> Bench:
     [
         (SeriesEvent.NOT_MEASURABLE, SeriesState.SKIPPED),
         (SeriesEvent.WORK_FAILED, SeriesState.FAILED),
+        (SeriesEvent.IMAGES_UNUSABLE, SeriesState.QUARANTINED),
     ],
 )
 def test_the_reason_leaves_and_the_series_stays_what_it_is(
@@ -448,8 +450,9 @@ def test_the_reason_leaves_and_the_series_stays_what_it_is(
     bench.ledger.close()
 
 
-def test_nothing_of_a_quarantined_series_leaves(tmp_path: Path) -> None:
-    bench = unmeasured(tmp_path, SeriesEvent.CONFLICT_FOUND)
+def test_nothing_of_a_series_whose_images_contradict_each_other_leaves(tmp_path: Path) -> None:
+    conflict = Reason("INSTANCE_CONFLICT", "image 1.2.3.1 is of another patient")
+    bench = unmeasured(tmp_path, SeriesEvent.IMAGES_UNUSABLE, conflict)
     assert bench.deliver() is SeriesState.QUARANTINED
     assert bench.peer.sent == []
     bench.ledger.close()

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +20,14 @@ from pipeline.analyze import Models
 from pipeline.errors import (
     LevelNotCoveredError,
     ModelError,
+    PixelDataError,
     TooFewSlicesError,
     UnreadableFileError,
 )
 from pipeline.types import AnatomicLevel, CTVolume, ModelIdentity
 from pipeline.weights import MODELS_FOLDER, SEGMENTER
 from tests.models import write_tiny_classifier
+from tests.reader import values_of
 
 QUEUED_AT = datetime(2026, 1, 2, 10, 0, tzinfo=UTC)
 
@@ -91,6 +94,35 @@ def test_series_that_is_not_for_us_is_refused(context: WorkerContext, demo_serie
     uid = put_series(context, demo_series, slices=3)
     with pytest.raises(TooFewSlicesError):
         measure(uid, 1, context)
+
+
+def broken_off(context: WorkerContext) -> None:
+    path = context.spool.path(Path("instances", "slice_05.dcm"))
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def without_pixels(context: WorkerContext) -> None:
+    path = context.spool.path(Path("instances", "slice_05.dcm"))
+    image = dcmread(path)
+    del image.PixelData
+    image.save_as(path)
+
+
+@pytest.mark.parametrize("damage", [broken_off, without_pixels])
+def test_series_that_cannot_be_read_is_reported_to_those_who_ask_for_it(
+    damage: Callable[[WorkerContext], None], context: WorkerContext, demo_series: Path
+) -> None:
+    uid = put_series(context, demo_series)
+    damage(context)
+    with pytest.raises((UnreadableFileError, PixelDataError)):
+        measure(uid, 1, context)
+    outcome = measure(uid, 1, replace(context, outputs=("seg", "not_analysed")))
+    assert outcome.kind is OutcomeKind.QUARANTINED
+    (result,) = outcome.results
+    report = dcmread(context.spool.path(result.path))
+    assert report.StudyInstanceUID == dcmread(demo_series / "slice_00.dcm").StudyInstanceUID
+    assert outcome.reason is not None
+    assert any(outcome.reason.message in said for said in values_of(report, "TextValue"))
 
 
 def test_image_that_vanished_is_named(context: WorkerContext, demo_series: Path) -> None:

@@ -1,9 +1,10 @@
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from dicom_node.config import CompletionSettings
 from dicom_node.ledger import Ledger
@@ -16,8 +17,12 @@ from dicom_node.records import (
     SeriesRecord,
     SeriesState,
 )
+from dicom_node.refusals import teller
+from dicom_node.spool import Spool
 from dicom_node.worklog import Work, WorkLog
 from tests.dicom_node.factories import START, ManualClock, destination, instance
+from tests.phantoms import TorsoPhantom
+from tests.reader import values_of
 
 UID = "1.2.3"
 SEG = ResultFile("2.25.1", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path("seg.dcm"))
@@ -167,3 +172,63 @@ def test_news_of_an_older_task_says_nothing_about_the_present_one(bench: Bench) 
     # What any of them found out counts: the same images give the same results.
     bench.end()
     assert bench.series().state is SeriesState.ANALYZED
+
+
+def test_result_of_an_unknown_kind_fails_the_series_and_nothing_is_sent(bench: Bench) -> None:
+    odd = ResultFile("2.25.2", "1.2", "1.2.840.10008.1.2.1", Path("seggs.dcm"))
+    bench.start()
+    bench.end(Outcome(OutcomeKind.MEASURED, results=(SEG, odd)))
+    record = bench.series()
+    assert record.state is SeriesState.FAILED
+    assert record.reason is not None
+    assert record.reason.code == "RESULT_UNKNOWN"
+    assert bench.ledger.deliveries(UID) == ()
+
+
+@pytest.mark.parametrize("asking", [True, False])
+def test_series_that_no_worker_survives_is_told_to_who_asks_for_it(
+    bench: Bench, tmp_path: Path, asking: bool
+) -> None:
+    spool = Spool(tmp_path / "spool")
+    (image,) = TorsoPhantom((1, 16, 16), 24.0).datasets()
+    path = spool.path(bench.ledger.instances(UID)[0].path)
+    path.parent.mkdir(parents=True)
+    image.save_as(path, enforce_file_format=True)
+    objects = ["sr", "not_analysed"] if asking else ["sr"]
+    log = replace(
+        bench.log,
+        destinations=[destination(objects=objects)],
+        attempts=2,
+        tell=teller(bench.ledger, spool),
+    )
+    told = replace(bench, log=log)
+    told.start()
+    told.lose()
+    assert told.series().state is SeriesState.COMPLETE
+    assert told.ledger.deliveries(UID) == ()
+    told.send()
+    told.start()
+    told.lose()
+    assert told.series().state is SeriesState.QUARANTINED
+    deliveries = told.ledger.deliveries(UID)
+    assert len(deliveries) == asking
+    for delivery in deliveries:
+        report = dcmread(spool.path(delivery.result.path))
+        assert report.PatientID == image.PatientID
+        assert image.SOPInstanceUID in values_of(report, "ReferencedSOPInstanceUID")
+        (said,) = (one for one in values_of(report, "TextValue") if "Not analysed" in one)
+        assert "2 attempts came to nothing, the last one: killed" in said
+
+
+def test_series_without_a_readable_image_is_quarantined_without_a_word(
+    bench: Bench, tmp_path: Path
+) -> None:
+    tell = teller(bench.ledger, Spool(tmp_path / "spool"))
+    log = replace(
+        bench.log, destinations=[destination(objects=["not_analysed"])], attempts=1, tell=tell
+    )
+    told = replace(bench, log=log)
+    told.start()
+    told.lose()
+    assert told.series().state is SeriesState.QUARANTINED
+    assert told.ledger.deliveries(UID) == ()

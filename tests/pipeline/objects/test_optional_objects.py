@@ -12,9 +12,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage, EncapsulatedPDFStorage, RTStructureSetStorage
 
 from pipeline.errors import (
+    CorrectionError,
     LevelNotCoveredError,
     LevelUncertainError,
     LocalizerError,
+    ModelError,
     PixelDataError,
     TooFewSlicesError,
 )
@@ -139,7 +141,9 @@ def test_reasons_make_different_reports_and_one_reason_the_same() -> None:
     [
         (LevelNotCoveredError("x"), True),
         (LevelUncertainError("x"), True),
-        (PixelDataError("x"), False),
+        (PixelDataError("x"), True),
+        (CorrectionError("x"), True),
+        (ModelError("x"), False),
         (LocalizerError("x"), False),
         (TooFewSlicesError("x"), False),
     ],

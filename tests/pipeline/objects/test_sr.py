@@ -111,9 +111,9 @@ def test_the_verdict_is_coded_and_explained(verdict: Verdict, code: str) -> None
 
 def test_segment_and_both_groups_share_one_tracking_uid() -> None:
     analysis, context = phantom_analysis(PHANTOM), context_of(PHANTOM)
-    segment = seg.build(analysis, context).SegmentSequence[0]
+    muscle, *fats = seg.build(analysis, context).SegmentSequence
     uids = [named(group, "112040")[0].UID for group in groups(sr.build(analysis, context))]
-    assert uids == [segment.TrackingUID] * 2
+    assert uids == [muscle.TrackingUID] * 2 + [fat.TrackingUID for fat in fats]
 
 
 def test_the_report_refers_to_the_segmentation_by_frame_alone() -> None:
@@ -272,3 +272,91 @@ def test_second_opinion_is_reported_with_the_classifier_that_gave_it() -> None:
     assert f"densenet 3 {'ef' * 6}" in list(result.SoftwareVersions)
     assert named(plain, "SMALOWPROB") == []
     assert result.SOPInstanceUID != plain.SOPInstanceUID
+
+
+def test_every_tissue_with_pixels_is_measured_on_its_own_segment() -> None:
+    analysis, context = phantom_analysis(PHANTOM), context_of(PHANTOM)
+    segments = seg.build(analysis, context).SegmentSequence
+    muscle, _outline, *fats = groups(sr.build(analysis, context))
+    assert len(fats) == len(segments) - 1 == 2
+    for number, (group, segment) in enumerate(zip([muscle, *fats], segments, strict=True), 1):
+        finding, kind = (
+            named(group, "121071")[0].ConceptCodeSequence[0],
+            segment.SegmentedPropertyTypeCodeSequence[0],
+        )
+        assert (finding.CodeValue, finding.CodingSchemeDesignator) == (
+            kind.CodeValue,
+            kind.CodingSchemeDesignator,
+        )
+        reference = named(group, "121214")[0].ReferencedSOPSequence[0]
+        assert reference.ReferencedFrameNumber == number
+        name = next(
+            n for n, one in codes.TISSUE_CONCEPTS.items() if one.code.value == kind.CodeValue
+        )
+        size = analysis.composition.of(name)
+        assert value_of(group, "42798000") == pytest.approx(size.area_cm2, abs=0.006)
+        assert value_of(group, "112031", "373098007") == pytest.approx(size.mean_hu, abs=0.006)
+
+
+def test_a_tissue_without_pixels_is_not_reported() -> None:
+    analysis = phantom_analysis(PHANTOM)
+    labels = analysis.mask.labels.copy()
+    labels[labels == 3] = 0
+    without = dataclasses.replace(analysis, mask=dataclasses.replace(analysis.mask, labels=labels))
+    findings = [named(group, "121071")[0] for group in groups(build(without))]
+    values = [finding.ConceptCodeSequence[0].CodeValue for finding in findings]
+    assert values == ["127954009", "127954009", "VAT"]
+
+
+def test_what_is_asked_first_stands_first() -> None:
+    """OHIF shows the first five numbers on the image."""
+    analysis = phantom_analysis(PHANTOM)
+    context = dataclasses.replace(
+        context_of(PHANTOM), prior=PriorMeasurement(100.0, date(2025, 3, 4))
+    )
+    group = groups(sr.build(analysis, context))[0]
+    names = [
+        item.ConceptNameCodeSequence[0].CodeValue
+        for item in group.ContentSequence
+        if item.ValueType == "NUM"
+    ]
+    assert names[:5] == ["42798000", "SMACHANGE", "SMI", "112031", "SMALOWER"]
+
+
+def references(node: Dataset) -> set[str]:
+    """SOP Instance UIDs that a report refers to, in its content and in its evidence."""
+    found = {
+        str(reference.ReferencedSOPInstanceUID)
+        for item in items(node)
+        for reference in item.get("ReferencedSOPSequence", ())
+    }
+    for study in node.CurrentRequestedProcedureEvidenceSequence:
+        for series in study.ReferencedSeriesSequence:
+            found |= {str(one.ReferencedSOPInstanceUID) for one in series.ReferencedSOPSequence}
+    return found
+
+
+def test_a_report_without_segmentation_says_the_same_and_refers_to_the_image_only() -> None:
+    analysis, context = phantom_analysis(PHANTOM), context_of(PHANTOM)
+    report, alone = sr.build(analysis, context), sr.build_alone(analysis, context)
+    image = PHANTOM.sop_instance_uid(analysis.composition.level.slice_index)
+    segmentation = str(seg.build(analysis, context).SOPInstanceUID)
+    assert references(report) == {image, segmentation}
+    assert references(alone) == {image}
+
+    def said(document: Dataset) -> list[tuple[str, str]]:
+        return [
+            (
+                item.ConceptNameCodeSequence[0].CodeValue,
+                str(
+                    item.MeasuredValueSequence[0].NumericValue
+                    if item.ValueType == "NUM"
+                    else item.get("TextValue") or item.ConceptCodeSequence[0].CodeValue
+                ),
+            )
+            for item in items(document)
+            if item.ValueType in {"NUM", "TEXT", "CODE"}
+        ]
+
+    assert said(alone) == said(report)
+    assert alone.SOPInstanceUID != report.SOPInstanceUID

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from tests.pipeline.objects.validators import (
 )
 
 EVERY_SOURCE = pytest.mark.parametrize("source", ODD_SOURCES)
-REPORTS = ("sr", "text_sr", "not_analysed")
+REPORTS = ("sr", "sr_alone", "text_sr", "not_analysed")
 PRIOR = PriorMeasurement(150.0, date(2025, 3, 4), Interval(145.0, 155.0, 0.9))
 PREDECESSOR = PredecessorReport("1.2.3", "1.2.3.4", "1.2.3.4.5")
 
@@ -165,7 +166,28 @@ def test_dcmqi_reads_our_numbers_to_the_last_digit(
     analysis, _, paths = case(source)
     report = dcmqi_report(tool, paths["sr"], tmp_path / "report.json")
     group = report["Measurements"][0]
-    read = {
+    assert values_in(group) == {
+        key: str(round(value, 2)) for key, value in numbers(analysis).items()
+    }
+    assert group["Finding"]["CodeValue"] == "127954009"
+    assert group["FindingSite"]["CodeValue"] == "36470004"
+    algorithm = group["measurementAlgorithmIdentification"]
+    assert (algorithm["AlgorithmName"], algorithm["AlgorithmVersion"]) == ("segmenter", "1.0")
+    assert report["observerContext"]["ObserverType"] == "DEVICE"
+    fats = [one for one in report["Measurements"] if one["Finding"]["CodeValue"] != "127954009"]
+    assert [values_in(one) for one in fats] == [
+        {key: str(round(value, 2)) for key, value in sizes(analysis, tissue.name).items()}
+        for tissue in segmented_tissues(analysis)[1:]
+    ]
+    assert len(fats) == 2
+
+
+Key = tuple[str, str | None, str]
+
+
+def values_in(group: Mapping[str, Any]) -> dict[Key, str]:
+    """Code, derivation and unit to the value, as dcmqi read them."""
+    return {
         (
             item["quantity"]["CodeValue"],
             item.get("derivationModifier", {}).get("CodeValue"),
@@ -173,27 +195,29 @@ def test_dcmqi_reads_our_numbers_to_the_last_digit(
         ): item["value"]
         for item in group["measurementItems"]
     }
-    assert read == {key: str(round(value, 2)) for key, value in numbers(analysis).items()}
-    assert group["Finding"]["CodeValue"] == "127954009"
-    assert group["FindingSite"]["CodeValue"] == "36470004"
-    algorithm = group["measurementAlgorithmIdentification"]
-    assert (algorithm["AlgorithmName"], algorithm["AlgorithmVersion"]) == ("segmenter", "1.0")
-    assert report["observerContext"]["ObserverType"] == "DEVICE"
 
 
-def numbers(analysis: Analysis) -> dict[tuple[str, str | None, str], float]:
+def sizes(analysis: Analysis, tissue: str) -> dict[Key, float]:
+    """What is stated of every tissue."""
+    size = analysis.composition.of(tissue)
+    assert size.mean_hu is not None
+    assert size.sd_hu is not None
+    return {
+        ("42798000", None, "cm2"): size.area_cm2,
+        ("112031", "373098007", "[hnsf'U]"): size.mean_hu,
+        ("112031", "386136009", "[hnsf'U]"): size.sd_hu,
+    }
+
+
+def numbers(analysis: Analysis) -> dict[Key, float]:
     """What a report must hold: code, derivation and unit to the number."""
     muscle = analysis.composition.of("skeletal_muscle")
     index, interval = analysis.composition.skeletal_muscle_index_cm2_m2, analysis.interval
-    assert muscle.mean_hu is not None
-    assert muscle.sd_hu is not None
     assert index is not None
     assert interval is not None
     half_widths = (interval.upper_cm2 - interval.lower_cm2) / 2, 5.0
     return {
-        ("42798000", None, "cm2"): muscle.area_cm2,
-        ("112031", "373098007", "[hnsf'U]"): muscle.mean_hu,
-        ("112031", "386136009", "[hnsf'U]"): muscle.sd_hu,
+        **sizes(analysis, "skeletal_muscle"),
         ("SMI", None, "cm2/m2"): index,
         ("SMALOWER", None, "cm2"): interval.lower_cm2,
         ("SMAUPPER", None, "cm2"): interval.upper_cm2,
@@ -219,9 +243,12 @@ def test_another_number_is_noticed_by_dcmqi(
 
 
 @pytest.mark.slow
-def test_pixelmed_finds_no_error_in_the_template(case: Callable[[str], Case], tool: Tool) -> None:
+@pytest.mark.parametrize("name", ["sr", "sr_alone"])
+def test_pixelmed_finds_no_error_in_the_template(
+    name: str, case: Callable[[str], Case], tool: Tool
+) -> None:
     _, _, paths = case("umlauts")
-    assert pixelmed_errors(tool, paths["sr"]) == []
+    assert pixelmed_errors(tool, paths[name]) == []
 
 
 @pytest.mark.slow
