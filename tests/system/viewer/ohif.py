@@ -14,6 +14,8 @@ from playwright.sync_api import Browser, Error, Locator, Page, sync_playwright
 from pydicom import Dataset
 
 SMALLEST_IOU: Final = 0.97
+SMALLEST_LIKENESS: Final = 0.9
+"""Of a picture in a viewport to the stored one: scaling blurs letters."""
 
 # WebGL in software; no calls to the browser's makers.
 _FLAGS: Final = (
@@ -121,6 +123,30 @@ def overlay_iou(picture: Path, mask: NDArray[np.bool_], rgb: Sequence[int]) -> f
     # Viewers leave a margin of their own.
     scales = fit * np.arange(0.90, 1.06, 0.0025)
     return max(_iou(tinted, _fitted(mask, (height, width), scale)) for scale in scales)
+
+
+def likeness(picture: Path, rgb: NDArray[np.uint8]) -> float:
+    """Correlation of a viewport with an image that is fitted into it, 1 when it shows just that.
+
+    Parameters
+    ----------
+    picture : Path
+    rgb : NDArray[np.uint8], shape (rows, columns, 3)
+    """
+    with Image.open(picture) as image:
+        screen = image.convert("RGB")
+    stored = Image.fromarray(rgb)
+    fit = min(screen.width / stored.width, screen.height / stored.height)
+    # Viewers leave a margin of their own, and write into the corners.
+    return max(_correlation(screen, stored, fit * scale) for scale in np.arange(0.94, 1.02, 0.005))
+
+
+def _correlation(screen: Image.Image, stored: Image.Image, scale: float) -> float:
+    size = round(stored.width * scale), round(stored.height * scale)
+    left, top = (screen.width - size[0]) // 2, (screen.height - size[1]) // 2
+    shown = np.asarray(screen.crop((left, top, left + size[0], top + size[1])), dtype=np.float64)
+    drawn = np.asarray(stored.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
+    return float(np.corrcoef(shown.ravel(), drawn.ravel())[0, 1])
 
 
 def _thumbnail(page: Page, series_number: int) -> Locator:

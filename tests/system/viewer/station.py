@@ -14,10 +14,10 @@ from pipeline.objects.identity import ResultContext
 from pipeline.objects.results import DEFAULT_OUTPUTS, RESULT_BUILDERS
 from pipeline.objects.sr import build as build_sr
 from pipeline.tissues import SKELETAL_MUSCLE, TISSUES
-from pipeline.types import Analysis
+from pipeline.types import Analysis, PriorMeasurement
 from tests.orthanc import running_orthanc
 from tests.system.viewer.build import cache_folder, viewer_build
-from tests.system.viewer.ohif import Sight, browser, look, overlay_iou
+from tests.system.viewer.ohif import Sight, browser, likeness, look, overlay_iou
 from tests.system.viewer.server import serving_viewer
 
 _MUSCLE = next(tissue for tissue in TISSUES if tissue.name == SKELETAL_MUSCLE)
@@ -54,10 +54,18 @@ class Station:
         mask = self.analysis.mask.slice_labels(level) == _MUSCLE.label
         return overlay_iou(sight.picture, mask, TISSUE_CONCEPTS[SKELETAL_MUSCLE].colour)
 
+    def likeness(self, sight: Sight) -> float:
+        """How much the viewport looks like the stored key image."""
+        return likeness(sight.picture, self.results["key_image"].pixel_array)
+
 
 @contextmanager
 def reading_room(
-    analysis: Analysis, sources: Sequence[Dataset], out: Path, tool: Callable[[str], str]
+    analysis: Analysis,
+    sources: Sequence[Dataset],
+    out: Path,
+    tool: Callable[[str], str],
+    prior: PriorMeasurement | None = None,
 ) -> Iterator[Station]:
     """Store a study with its results and controls, then open the viewer.
 
@@ -69,9 +77,12 @@ def reading_room(
     out : Path
     tool : callable
         Path of a program by its name.
+    prior : PriorMeasurement, optional
+        What the results are compared with.
     """
-    context = ResultContext(tuple(sources), datetime(2026, 1, 2, tzinfo=UTC), "0.0")
-    results = {name: RESULT_BUILDERS[name](analysis, context) for name in DEFAULT_OUTPUTS}
+    context = ResultContext(tuple(sources), datetime(2026, 1, 2, tzinfo=UTC), "0.0", prior=prior)
+    shown = (*DEFAULT_OUTPUTS, "sr_alone")
+    results = {name: RESULT_BUILDERS[name](analysis, context) for name in shown}
     results |= {
         "unplaced_seg": unplaced_segmentation(RESULT_BUILDERS["seg"](analysis, context)),
         "single_group_sr": single_group_report(build_sr(analysis, context)),

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import find_tool, missing
 from tests.phantoms import TorsoPhantom, phantom_analysis
 from tests.system.viewer.build import NoViewerError
-from tests.system.viewer.ohif import SMALLEST_IOU
+from tests.system.viewer.ohif import SMALLEST_IOU, SMALLEST_LIKENESS, likeness
 from tests.system.viewer.station import Station, reading_room
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
@@ -42,6 +42,19 @@ def test_numbers_stand_on_the_slice_of_l3(station: Station) -> None:
     assert f"Attenuation Coefficient: {muscle.mean_hu:.2f} [hnsf'U]" in sight.pane
     assert "Skeletal muscle index: " in sight.pane
     assert sight.corner == "I:4 (4/7)"
+
+
+def test_key_image_opens_as_a_picture_with_its_banner(station: Station) -> None:
+    sight = station.look_at("key_image")
+    assert sight.prompt == ""
+    assert "AI SMA L3 overlay (RESEARCH)" in sight.pane
+    assert sight.corner == "1/1"
+    assert station.likeness(sight) >= SMALLEST_LIKENESS
+    # A page without its banner is noticed.
+    page = station.results["key_image"].pixel_array.copy()
+    page[:44] = 0
+    assert likeness(sight.picture, page) < SMALLEST_LIKENESS
+    assert sight.errors == ()
 
 
 def test_segmentation_without_its_series_does_not_open(station: Station) -> None:
