@@ -4,7 +4,7 @@ The quiet period says when to ask; the answer says whether all images are here. 
 fetched where the settings let it be.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,10 +14,10 @@ import structlog
 
 from dicom_node.config import NodeSettings, QuerySettings
 from dicom_node.errors import PeerError
+from dicom_node.fetching import Fetch, archive_of, fetch_of
 from dicom_node.ledger import Ledger
-from dicom_node.query import Archive
+from dicom_node.query import WebArchive
 from dicom_node.records import TIMER_ONLY, Proof, SeriesRecord
-from dicom_node.sender import Peer
 
 logger = structlog.get_logger(__name__)
 
@@ -33,15 +33,6 @@ class Holdings(Protocol):
 
     def instances(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
         """SOP Instance UIDs of a series that it has."""
-
-    def send_to(
-        self,
-        destination: str,
-        study_instance_uid: str,
-        series_instance_uid: str,
-        sop_instance_uids: Sequence[str],
-    ) -> None:
-        """Have it store instances at an AE title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +93,11 @@ class ProofDesk:
 
 
 def prove(
-    record: SeriesRecord, ledger: Ledger, query: QuerySettings, holdings: Holdings, own_title: str
+    record: SeriesRecord,
+    ledger: Ledger,
+    name: str,
+    holdings: Holdings,
+    fetch: Fetch | None = None,
 ) -> Verdict:
     """Compare what is here with what the PACS has; fetch what is missing.
 
@@ -110,10 +105,11 @@ def prove(
     ----------
     record : SeriesRecord
     ledger : Ledger
-    query : QuerySettings
+    name : str
+        Of the PACS, for the record.
     holdings : Holdings
-    own_title : str
-        AE title that the PACS knows us by.
+    fetch : Fetch, optional
+        The way to images that are missing here.
 
     Returns
     -------
@@ -121,7 +117,6 @@ def prove(
     """
     study, series = record.study_instance_uid, record.series_instance_uid
     here = {instance.sop_instance_uid for instance in ledger.instances(series)}
-    name = query.ae_title
     try:
         count = holdings.count(study, series)
         if count == len(here):
@@ -130,7 +125,7 @@ def prove(
     except PeerError as error:
         return Verdict(f"{TIMER_ONLY}: {error}")
     if there - here:
-        return _fetch(record, query, holdings, own_title, there, here)
+        return _complete(record, name, fetch, there, here)
     if not there:
         return Verdict(f"{TIMER_ONLY}: {name} knows nothing of this series")
     return Verdict(f"{len(here)} here, {len(there)} at {name} so far, none missing")
@@ -149,31 +144,34 @@ def record_proof(
     query = settings.query_for(record.source_ae_title)
     if query is None or record.revision != revision:
         return
-    peer = Peer(query.ae_title, query.host, query.port)
-    own_title = settings.listener.ae_title
-    archive = Archive(peer, own_title, settings.delivery.timeout_s)
-    verdict = prove(record, ledger, query, archive, own_title)
+    holdings = _holdings_of(query, settings)
+    fetch = fetch_of(query, settings, ledger)
+    verdict = prove(record, ledger, query.ae_title, holdings, fetch)
     ledger.proofs.put(Proof(series_instance_uid, revision, True, verdict.sentence, now))
     if verdict.missing:
         ledger.alarms.raise_(SERIES_INCOMPLETE, series_instance_uid, verdict.sentence, now)
     logger.info("completeness", series=series_instance_uid, said=verdict.sentence)
 
 
-def _fetch(
+def _holdings_of(query: QuerySettings, settings: NodeSettings) -> Holdings:
+    if query.web is not None:
+        return WebArchive(query.web, settings.delivery.timeout_s)
+    return archive_of(query, settings)
+
+
+def _complete(
     record: SeriesRecord,
-    query: QuerySettings,
-    holdings: Holdings,
-    own_title: str,
+    name: str,
+    fetch: Fetch | None,
     there: AbstractSet[str],
     here: AbstractSet[str],
 ) -> Verdict:
     missing = sorted(there - here)
-    found = f"{len(there & here)} of {len(there)} at {query.ae_title}, {len(missing)} missing"
-    if not query.fetch_missing:
+    found = f"{len(there & here)} of {len(there)} at {name}, {len(missing)} missing"
+    if fetch is None:
         return Verdict(found, len(missing))
-    study, series = record.study_instance_uid, record.series_instance_uid
     try:
-        holdings.send_to(own_title, study, series, missing)
+        fetch(record.study_instance_uid, record.series_instance_uid, missing)
     except PeerError as error:
         return Verdict(f"{found}, which could not be fetched: {error}", len(missing))
     # They came in on associations of their own, so the series is being received again.

@@ -111,19 +111,52 @@ class CompletionSettings(_Section):
     """A series that never falls quiet is closed this long after its first image."""
 
 
+class WebSettings(_Section):
+    """A PACS that is reached over DICOMweb (PS3.18)."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
+    """Root of the services, such as https://pacs/dicom-web."""
+    user: str | None = None
+    """For basic authentication, with `secret_file`."""
+    secret_file: Path | None = None
+    """File with the password of `user`; without `user`, with a bearer token."""
+    ca_file: Path | None = None
+    """Certificates that the server's must stem from; the system's when absent."""
+
+
+class FetchBy(StrEnum):
+    """How a PACS hands over images that are missing here."""
+
+    MOVE = "move"
+    """C-MOVE: it stores them at our AE title, which it must know, and must be a source."""
+    GET = "get"
+    """C-GET: over the association that we open, past the door."""
+
+
 class QuerySettings(_Section):
-    """The PACS of a source, which is asked whether a series is complete (C-FIND)."""
+    """The PACS of a source, which is asked whether a series is complete (C-FIND or QIDO-RS)."""
 
     ae_title: AETitle
-    """Called AE title."""
-    host: str
+    """Called AE title, and how the record names it."""
+    host: str = ""
     """Host name or address."""
-    port: Annotated[int, Field(ge=1, le=65535)]
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
     """TCP port."""
+    web: WebSettings | None = None
+    """Ask by QIDO-RS there, in place of C-FIND."""
     fetch_missing: bool = False
-    """Have it send missing images to us (C-MOVE): it must know our AE title and be a source."""
+    """Fetch images that it has and that are missing here; needs `host` and `port`."""
+    fetch_by: FetchBy = FetchBy.MOVE
+    """`move` or `get`."""
     patience_s: Seconds = 60.0
     """A series whose PACS is not heard within so long goes on without its word."""
+
+    @model_validator(mode="after")
+    def _has_an_address(self) -> Self:
+        by_dimse = bool(self.host and self.port)
+        if not by_dimse and (self.web is None or self.fetch_missing):
+            raise ValueError(f"query of {self.ae_title} needs host and port")
+        return self
 
 
 class SourceSettings(_Section):
@@ -150,19 +183,6 @@ class SourceSettings(_Section):
         if host is not None:
             ip_network(host, strict=False)
         return host
-
-
-class WebSettings(_Section):
-    """A PACS that is reached over DICOMweb (PS3.18)."""
-
-    url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
-    """Root of the services, such as https://pacs/dicom-web."""
-    user: str | None = None
-    """For basic authentication, with `secret_file`."""
-    secret_file: Path | None = None
-    """File with the password of `user`; without `user`, with a bearer token."""
-    ca_file: Path | None = None
-    """Certificates that the server's must stem from; the system's when absent."""
 
 
 class CommitmentSettings(_Section):

@@ -3,24 +3,33 @@
 References
 ----------
 DICOM PS3.4 Annex C (Query/Retrieve, Study Root); PS3.4 C.3.4 for the optional key
-Number of Series Related Instances (0020,1209).
+Number of Series Related Instances (0020,1209); PS3.18 10.6 (QIDO-RS).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import requests
+from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom import build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.events import Event
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from dicom_node.config import WebSettings
+from dicom_node.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.errors import PeerError
 from dicom_node.sender import Peer, open_association
+from dicom_node.stow import NO_JSON_MODEL, client_of, said
 
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 _SUCCESS: Final = 0x0000
@@ -89,9 +98,35 @@ class Archive:
         with self._associated(model) as association:
             responses = association.send_c_move(keys, destination, model)
             status = _last_status(responses)
-        if status != _SUCCESS:
-            said = "nothing" if status is None else f"status {status:04X}"
-            raise PeerError(f"{self.peer.label} answered C-MOVE to {destination} with {said}")
+        self._check(status, f"C-MOVE to {destination}")
+
+    def get(
+        self,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        sop_instance_uids: Iterable[str],
+        keep: Callable[[Event], int],
+    ) -> None:
+        """Have it store instances on the association that we open (C-GET).
+
+        Parameters
+        ----------
+        study_instance_uid, series_instance_uid : str
+        sop_instance_uids : iterable of str
+        keep : callable
+            Answers each C-STORE with a status.
+
+        Raises
+        ------
+        PeerError
+            It did not send all of them.
+        """
+        keys = _keys("IMAGE", study_instance_uid, series_instance_uid)
+        keys.SOPInstanceUID = sorted(sop_instance_uids)
+        model = StudyRootQueryRetrieveInformationModelGet
+        with self._associated(model, keep) as association:
+            status = _last_status(association.send_c_get(keys, model))
+        self._check(status, "C-GET")
 
     def _find(self, keys: Dataset) -> Iterator[Dataset]:
         model = StudyRootQueryRetrieveInformationModelFind
@@ -101,20 +136,86 @@ class Archive:
                 status = getattr(response, "Status", None)
                 if status in _PENDING and identifier is not None:
                     answers.append(identifier)
-        if status != _SUCCESS:
-            said = "nothing" if status is None else f"status {status:04X}"
-            raise PeerError(f"{self.peer.label} answered C-FIND with {said}")
+        self._check(status, "C-FIND")
         yield from answers
 
+    def _check(self, status: int | None, question: str) -> None:
+        if status != _SUCCESS:
+            answer = "nothing" if status is None else f"status {status:04X}"
+            raise PeerError(f"{self.peer.label} answered {question} with {answer}")
+
     @contextmanager
-    def _associated(self, model: str) -> Iterator[Association]:
+    def _associated(
+        self, model: str, keep: Callable[[Event], int] | None = None
+    ) -> Iterator[Association]:
         contexts = [build_context(model)]
+        roles, handlers = [], []
+        if keep is not None:
+            # What C-GET brings comes on this association, with us as the provider of Storage.
+            syntaxes: list[str | UID] = [one.uid for one in TRANSFER_SYNTAXES]
+            contexts += [build_context(sop_class, syntaxes) for sop_class in STORAGE_SOP_CLASSES]
+            roles = [build_role(sop_class, scp_role=True) for sop_class in STORAGE_SOP_CLASSES]
+            handlers = [(evt.EVT_C_STORE, keep)]
         with open_association(
-            self.peer, contexts, self.calling_ae_title, self.timeout_s
+            self.peer, contexts, self.calling_ae_title, self.timeout_s, handlers, roles
         ) as association:
-            if not association.accepted_contexts:
+            if not any(one.abstract_syntax == model for one in association.accepted_contexts):
                 raise PeerError(f"{self.peer.label} does not answer such queries")
             yield association
+
+
+@dataclass(frozen=True, slots=True)
+class WebArchive:
+    """A PACS that answers queries over DICOMweb.
+
+    Parameters
+    ----------
+    web : WebSettings
+    timeout_s : float
+        For the connection and each answer.
+    """
+
+    web: WebSettings
+    timeout_s: float
+
+    def count(self, study_instance_uid: str, series_instance_uid: str) -> int | None:
+        """How many instances of a series it has; ``None`` when it does not say.
+
+        Raises
+        ------
+        PeerError
+        """
+        with self._asked() as client:
+            found = client.search_for_series(
+                study_instance_uid,
+                fields=["NumberOfSeriesRelatedInstances"],
+                search_filters={"SeriesInstanceUID": series_instance_uid},
+            )
+            for answer in map(Dataset.from_json, found):
+                value = answer.get("NumberOfSeriesRelatedInstances")
+                return None if value in (None, "") else int(value)
+        return 0
+
+    def instances(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
+        """SOP Instance UIDs of a series that it has.
+
+        Raises
+        ------
+        PeerError
+        """
+        with self._asked() as client:
+            found = client.search_for_instances(
+                study_instance_uid, series_instance_uid, get_remaining=True
+            )
+            answers = [Dataset.from_json(one) for one in found]
+        return frozenset(str(one.SOPInstanceUID) for one in answers if "SOPInstanceUID" in one)
+
+    @contextmanager
+    def _asked(self) -> Iterator[DICOMwebClient]:
+        try:
+            yield client_of(self.web, self.timeout_s)
+        except (requests.RequestException, *NO_JSON_MODEL) as error:
+            raise PeerError(f"{self.web.url} {said(error)}") from None
 
 
 def _keys(level: str, study_instance_uid: str, series_instance_uid: str) -> Dataset:

@@ -15,7 +15,7 @@ from typing import Final, cast
 
 import structlog
 from pynetdicom import evt
-from pynetdicom.association import Association
+from pynetdicom.association import Association, ServiceUser
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.pdu_primitives import A_ASSOCIATE
@@ -179,8 +179,8 @@ class Receiver:
             "instance refused",
             status=f"{answer.status:04X}",
             reason=answer.reason,
-            calling=association.requestor.ae_title,
-            address=association.requestor.address,
+            calling=sender_of(association).ae_title,
+            address=sender_of(association).address,
             sop_instance=command.sop_instance_uid,
         )
         return answer.status
@@ -190,7 +190,7 @@ class Receiver:
         finished = self._open.close(event.assoc)
         if not finished:
             return
-        completion = self._settings.completion_for(event.assoc.requestor.ae_title)
+        completion = self._settings.completion_for(sender_of(event.assoc).ae_title)
         try:
             self._ledger.record_release(finished, completion, self._clock())
         except LedgerError as error:
@@ -204,7 +204,7 @@ class Receiver:
             command.sop_class_uid,
             command.sop_instance_uid,
             command.transfer_syntax_uid,
-            association.requestor.ae_title,
+            sender_of(association).ae_title,
         )
         return IncomingDataSet(self._spool, head, memory)
 
@@ -228,8 +228,8 @@ class Receiver:
         association: Association,
         incoming: IncomingDataSet,
     ) -> StoredAs:
-        calling = association.requestor.ae_title
-        address, received_at = association.requestor.address, self._clock()
+        sender, received_at = sender_of(association), self._clock()
+        calling, address = sender.ae_title, sender.address
         part, sha256 = incoming.store(received_at, address)
         series_instance_uid = header.series_instance_uid
         keys = search_keys(header, self._patient_secret)
@@ -298,6 +298,11 @@ def prepare_connection(connection: socket.socket, network_timeout_s: float) -> N
     timeout = struct.pack("ll", int(seconds), int(fraction * 1e6))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+
+
+def sender_of(association: Association) -> ServiceUser:
+    """Who stores at us: the caller, or the one whom we called when we get by C-GET."""
+    return association.acceptor if association.is_requestor else association.requestor
 
 
 def on_c_echo(_event: Event) -> int:

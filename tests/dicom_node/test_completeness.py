@@ -1,13 +1,14 @@
 """What the PACS of a source says of a series, and what becomes of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import (
@@ -16,13 +17,23 @@ from pynetdicom.sop_class import (
 )
 
 from dicom_node.completeness import ProofDesk, prove, record_proof
-from dicom_node.config import CompletionSettings, NodeSettings, QuerySettings
+from dicom_node.config import CompletionSettings, NodeSettings
+from dicom_node.demo.processes import free_port
 from dicom_node.errors import PeerError
 from dicom_node.ledger import Ledger
-from tests.dicom_node.factories import START, RecordingDispatcher, instance, node_settings
+from tests.dicom_node.factories import (
+    START,
+    Node,
+    RecordingDispatcher,
+    instance,
+    listening_node,
+    node_settings,
+)
+from tests.orthanc import running_orthanc
+from tests.peers import Scanner
+from tests.phantoms import TorsoPhantom
 
 UID = "1.2.3"
-QUERY = QuerySettings(ae_title="PACS-A", host="127.0.0.1", port=104, fetch_missing=True)
 
 
 @dataclass
@@ -43,10 +54,10 @@ class Holdings:
     def instances(self, _study: str, _series: str) -> frozenset[str]:
         return self.uids
 
-    def send_to(self, destination: str, _study: str, _series: str, uids: object) -> None:
+    def fetch(self, _study: str, _series: str, uids: Sequence[str]) -> None:
         if self.move_error:
             raise PeerError(self.move_error)
-        self.moved += [f"{uid} to {destination}" for uid in uids]  # type: ignore[attr-defined]
+        self.moved += uids
 
 
 @pytest.fixture
@@ -81,16 +92,15 @@ def images(*numbers: int) -> frozenset[str]:
 def test_the_record_says_what_is_known(
     ledger: Ledger, holdings: Holdings, sentence: str, missing: int
 ) -> None:
-    verdict = prove(ledger.series(UID), ledger, QUERY, holdings, "PSOAS")
+    verdict = prove(ledger.series(UID), ledger, "PACS-A", holdings, holdings.fetch)
     assert (verdict.sentence, verdict.missing) == (sentence, missing)
 
 
 def test_only_what_is_missing_is_fetched_and_only_where_it_may_be(ledger: Ledger) -> None:
     holdings = Holdings(images(1, 2, 3, 4, 5), says=5)
-    prove(ledger.series(UID), ledger, QUERY, holdings, "PSOAS")
-    assert holdings.moved == ["1.2.3.4 to PSOAS", "1.2.3.5 to PSOAS"]
-    modest = QUERY.model_copy(update={"fetch_missing": False})
-    assert prove(ledger.series(UID), ledger, modest, holdings, "PSOAS").missing == 2
+    prove(ledger.series(UID), ledger, "PACS-A", holdings, holdings.fetch)
+    assert holdings.moved == ["1.2.3.4", "1.2.3.5"]
+    assert prove(ledger.series(UID), ledger, "PACS-A", holdings).missing == 2
     assert len(holdings.moved) == 2
 
 
@@ -184,3 +194,79 @@ def test_missing_images_are_asked_for_by_c_move_and_raise_an_alarm_when_refused(
         assert sentence.startswith("3 of 5 at PACS-A, 2 missing, which could not be fetched")
         (alarm,) = ledger.alarms.standing()
         assert (alarm.code, alarm.subject) == ("SERIES_INCOMPLETE", UID)
+
+
+Tool = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Site:
+    """An Orthanc with a whole series, and a node that got some images of it."""
+
+    settings: NodeSettings
+    node: Node
+    uid: str
+
+    def proof(self) -> str:
+        record_proof(self.uid, 1, self.node.ledger, self.settings, START)
+        proof = self.node.ledger.proofs.of(self.uid, 1)
+        assert proof is not None
+        return proof.sentence
+
+
+@contextmanager
+def site(tool: Tool, folder: Path, sent: int, **query: object) -> Iterator[Site]:
+    """Start both; ``sent`` of five images go to the node."""
+    node_port = free_port()
+    modalities = {"psoas": ["PSOAS", "127.0.0.1", node_port]}
+    (folder / "orthanc").mkdir()
+    with running_orthanc(tool("Orthanc"), folder / "orthanc", DicomModalities=modalities) as pacs:
+        paths = TorsoPhantom(shape=(5, 16, 16), pixel_mm=20.0).write_series(folder / "series")
+        for path in paths:
+            pacs.store(dcmread(path))
+        asked = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": pacs.port} | query
+        if asked.pop("by_web", False):
+            asked["web"] = {"url": pacs.dicomweb_url}
+        settings = node_settings(
+            folder / "node",
+            listener={"port": node_port},
+            sources=[{"ae_title": "ORTHANC"}, {"ae_title": "SCANNER", "query": asked}],
+        )
+        with listening_node(settings) as node:
+            Scanner(node.port).send(paths[:sent])
+            uid = str(dcmread(paths[0]).SeriesInstanceUID)
+            yield Site(settings, node, uid)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("by_web", [False, True], ids=["C-FIND", "QIDO-RS"])
+@pytest.mark.parametrize(
+    ("sent", "sentence", "alarms"),
+    [
+        (5, "5 of 5, confirmed by ORTHANC", []),
+        (3, "3 of 5 at ORTHANC, 2 missing", ["SERIES_INCOMPLETE"]),
+    ],
+)
+def test_orthanc_confirms_what_is_whole_and_names_what_is_missing(
+    tool: Tool, tmp_path: Path, by_web: bool, sent: int, sentence: str, alarms: list[str]
+) -> None:
+    with site(tool, tmp_path, sent, by_web=by_web) as place:
+        assert place.proof() == sentence
+        assert [alarm.code for alarm in place.node.ledger.alarms.standing()] == alarms
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("way", ["move", "get"])
+def test_orthanc_hands_over_what_is_missing_and_the_bytes_are_kept(
+    tool: Tool, tmp_path: Path, way: str
+) -> None:
+    with site(tool, tmp_path, sent=2, fetch_missing=True, fetch_by=way) as place:
+        assert place.proof() == "2 of 5 at ORTHANC, 3 missing, fetched"
+        assert len(place.node.ledger.instances(place.uid)) == 5
+        assert place.node.ledger.alarms.standing() == ()
+        for instance_here in place.node.ledger.instances(place.uid):
+            content = place.node.spool.path(instance_here.path).read_bytes()
+            digest = sha256(content[-instance_here.size_bytes :]).hexdigest()
+            assert digest == instance_here.sha256
+        fetched = {one.calling_ae_title for one in place.node.ledger.instances(place.uid)}
+        assert fetched == {"SCANNER", "ORTHANC"}
