@@ -339,8 +339,9 @@ def _queries() -> Iterator[str]:
     yield from _prose(
         "Study Root model, where the settings say so. `query` of a source asks whether a series is "
         "complete (C-FIND or QIDO-RS) and has missing images sent to us by C-MOVE, or gets them by "
-        "C-GET with Psoas in the role of the SCP of the Storage classes of section 3; `[priors]` looks "
-        "for earlier reports of ours on a patient, and gets them with Psoas in the role of the SCP of Comprehensive 3D SR "
+        "C-GET with Psoas in the role of the SCP of the Storage classes of section 3; "
+        "`[priors]` looks for earlier reports of ours on a patient, and gets them with Psoas in "
+        "the role of the SCP of Comprehensive 3D SR "
         "Storage (PS3.7 D.3.3.4). Over DICOMweb the same is asked by QIDO-RS and WADO-RS."
     )
     yield ""
