@@ -150,23 +150,30 @@ LOCKED = """
 import ctypes, os, sys
 if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):
     sys.exit(99)
-os.execv(sys.executable, [sys.executable, "-m", "dicom_node", "serve", "--config", sys.argv[1]])
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+# A container whose root is read-only; its volume is the one place that is not.
+SEALED = """
+mount --bind "$0" "$0" && mount -o remount,ro,bind / || exit 99
+touch /written 2>/dev/null && exit 98
+exec "$@"
 """
 
 
-@pytest.mark.network
-def test_the_listener_needs_no_memory_that_is_writable_and_executable(tmp_path: Path) -> None:
+def first_news(tmp_path: Path, *before: str) -> tuple[bytes, int | None]:
+    """What a listener in some surroundings tells systemd first, and its status if it ended."""
     config = tmp_path / "node.toml"
     config.write_text(
         '[storage]\nfolder = "node"\nfree_space_watermark_mib = 0\n[listener]\nport = 0\n'
     )
     address = str(tmp_path / "notify")
+    surroundings = {"NOTIFY_SOCKET": address, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)
         manager.settimeout(1)
         process = subprocess.Popen(
-            [sys.executable, "-c", LOCKED, str(config)],
-            env={**os.environ, "NOTIFY_SOCKET": address},
+            [*before, "-m", "dicom_node", "serve", "--config", str(config)],
+            env={**os.environ, **surroundings},
             stderr=subprocess.DEVNULL,
         )
         try:
@@ -176,9 +183,24 @@ def test_the_listener_needs_no_memory_that_is_writable_and_executable(tmp_path: 
                     news = manager.recv(100)
                 except TimeoutError:
                     continue
-            if process.returncode == 99:
-                pytest.skip("this kernel cannot forbid such memory")
-            assert news == b"READY=1"
+            return news, process.returncode
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
+
+
+@pytest.mark.network
+def test_the_listener_needs_no_memory_that_is_writable_and_executable(tmp_path: Path) -> None:
+    news, status = first_news(tmp_path, sys.executable, "-c", LOCKED)
+    if status == 99:
+        pytest.skip("this kernel cannot forbid such memory")
+    assert news == b"READY=1"
+
+
+@pytest.mark.network
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
+def test_the_listener_writes_to_its_volume_only(tmp_path: Path, tool: Tool) -> None:
+    sealed = [tool("unshare"), "--mount", "sh", "-c", SEALED, str(tmp_path)]
+    news, status = first_news(tmp_path, *sealed, sys.executable)
+    assert status not in {98, 99}
+    assert news == b"READY=1"
