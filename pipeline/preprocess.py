@@ -6,7 +6,7 @@ affine map from grid to native indices does orientation, rotation and resampling
 its inverse brings probabilities back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from pipeline.types import CTVolume
 
 AIR_HU: Final = -1000.0
 _BODY_HU: Final = -300.0
+_PAIRWISE_FROM: Final = 8  # from so many values on NumPy adds in another order
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,7 @@ def body_grid(
     are cut; without one the grid covers the whole slice.
     """
     body = body_mask(native_hu)
-    rows, columns = np.nonzero(body if body.any() else np.ones_like(body))
+    rows, columns = _row_ends(body if body.any() else np.ones_like(body))
     right = to_plane[0, 0] * rows + to_plane[0, 1] * columns
     front = to_plane[1, 0] * rows + to_plane[1, 1] * columns
     low = np.array([right.min(), front.min()])
@@ -247,12 +248,36 @@ def body_grid(
 
 def body_mask(native_hu: NDArray[Any]) -> NDArray[np.bool_]:
     """Return the largest piece of a slice that is denser than air and lung."""
-    opened = ndimage.binary_opening(native_hu > _BODY_HU, iterations=2)
+    opened = _opened(native_hu > _BODY_HU)
     pieces, count = ndimage.label(opened)
     if count == 0:
         return np.zeros(native_hu.shape, dtype=bool)
     largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
     mask: NDArray[np.bool_] = pieces == largest
+    return mask
+
+
+def _row_ends(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the first and the last true pixel of each row that has any.
+
+    No other pixel can be the outermost one in any direction.
+    """
+    rows = np.flatnonzero(mask.any(axis=1))
+    first = mask[rows].argmax(axis=1)
+    last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    return np.concatenate([rows, rows]), np.concatenate([first, last])
+
+
+def _opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Open with a cross, twice; what ``scipy.ndimage.binary_opening`` does, in a tenth of the time.
+
+    Outside of the image nothing is true.
+    """
+    for combine in (np.logical_and, np.logical_and, np.logical_or, np.logical_or):
+        padded = np.pad(mask, 1)
+        mask = padded[1:-1, 1:-1].copy()
+        for shifted in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
+            combine(mask, shifted, out=mask)
     return mask
 
 
@@ -299,7 +324,7 @@ def compartment_fractions(
         Sums to 1 over the first axis.
     """
     fine = _sample(compartments, grid, spec.oversampling, warp, sitk.sitkNearestNeighbor)
-    shares = [_block_mean(fine == c, spec.oversampling) for c in Compartment]
+    shares = [_block_share(fine == c, spec.oversampling) for c in Compartment]
     return np.stack(shares).astype(np.float32)
 
 
@@ -380,7 +405,32 @@ def _resample(
 
 
 def _block_mean(fine: NDArray[Any], factor: int) -> NDArray[np.float32]:
+    """Mean over blocks of ``factor`` x ``factor``, bit for bit that of ``numpy.mean``.
+
+    Whole arrays are added in the order in which NumPy reduces short axes, which is several times
+    as fast as the reduction itself.
+    """
     rows, columns = fine.shape[0] // factor, fine.shape[1] // factor
     blocks = fine.reshape(rows, factor, columns, factor)
-    mean: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
-    return mean
+    if factor >= _PAIRWISE_FROM:
+        mean: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
+        return mean
+    return sum(_row_sums(blocks)) / np.float32(factor * factor)
+
+
+def _row_sums(blocks: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+    """Sum of each row of all blocks, from the first to the last."""
+    for row in blocks.transpose(1, 3, 0, 2):
+        total = row[0].astype(np.float32)
+        for samples in row[1:]:
+            total += samples
+        yield total
+
+
+def _block_share(fine: NDArray[np.bool_], factor: int) -> NDArray[np.float32]:
+    """Share of each block that is true; counts are whole, so that any order gives the same."""
+    rows, columns = fine.shape[0] // factor, fine.shape[1] // factor
+    along_rows = fine.view(np.uint8).reshape(rows, factor, columns * factor)
+    counts = along_rows.sum(axis=1, dtype=np.uint16).reshape(rows, columns, factor)
+    share: NDArray[np.float32] = sum(counts[..., i] for i in range(factor)) / np.float32(factor**2)
+    return share

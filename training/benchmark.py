@@ -9,11 +9,11 @@ transforms after it.
 # SimpleITK types only some of its methods.
 # mypy: disable-error-code="no-untyped-call"
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from pipeline.preprocess import PreprocessSpec
 from training.augment import Augmentation
 from training.batches import draw_batches, generator_of
-from training.data import LabelledSlice, Sample, sample
+from training.config import FinetuneRecipe
+from training.data import LabelledSlice, Sample, chances, sample
+from training.finetune import draw_sample, start, train_step
 from training.habitus import Habitus
 
 SHARED: Final = Augmentation(
@@ -36,16 +38,35 @@ SHARED: Final = Augmentation(
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
-    """Samples per second of each pipeline, and how many there were."""
+class Rate:
+    """Samples per second, and how many processors were busy with them on average."""
 
-    ours: float
-    monai: float
+    samples_per_s: float
+    busy_cores: float
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Rates of each pipeline and of training, and how many samples there were.
+
+    Parameters
+    ----------
+    ours, monai : Rate
+    training : Rate or None
+        Fine-tuning of the compact network, samples drawn ahead.
+    samples, helpers : int
+    """
+
+    ours: Rate
+    monai: Rate
+    training: Rate | None
     samples: int
     helpers: int
 
 
-def compare(slices: Sequence[LabelledSlice], samples: int, helpers: int) -> Speed:
+def compare(
+    slices: Sequence[LabelledSlice], samples: int, helpers: int, train: FinetuneRecipe | None = None
+) -> Speed:
     """Time both pipelines over the same slices; the first sample of each is not counted.
 
     Parameters
@@ -54,12 +75,15 @@ def compare(slices: Sequence[LabelledSlice], samples: int, helpers: int) -> Spee
     samples : int
     helpers : int
         Processes that draw ahead, for both.
+    train : FinetuneRecipe or None
+        Time so many samples of this training too.
     """
     spec = PreprocessSpec()
     torch.set_num_threads(1)
     return Speed(
         ours=_rate(partial(draw_ours, list(slices), spec), samples, helpers),
         monai=_rate(_MonaiPipeline(slices, spec), samples, helpers),
+        training=_training_rate(train, list(slices), samples, helpers) if train else None,
         samples=samples,
         helpers=helpers,
     )
@@ -122,22 +146,44 @@ def _item(tensor: Callable[..., Any], one: LabelledSlice) -> dict[str, Any]:
     return {"image": wrapped(one.volume.hu[one.slice_index]), "label": wrapped(one.labels)}
 
 
-def _rate(draw: Callable[[int, int], Any], samples: int, helpers: int) -> float:
+def _rate(draw: Callable[[int, int], Any], samples: int, helpers: int) -> Rate:
     batches = draw_batches(draw, list, range(samples + 1), [0], helpers)
     next(batches)
-    began = time.monotonic()
-    count = sum(1 for _ in batches)
-    return count / (time.monotonic() - began)
+    began = _clocks()
+    return _since(began, sum(1 for _ in batches))
+
+
+def _training_rate(
+    recipe: FinetuneRecipe, slices: list[LabelledSlice], samples: int, helpers: int
+) -> Rate:
+    run = start(recipe)
+    draw = partial(draw_sample, recipe, slices, chances(slices))
+    steps = max(1, samples // recipe.batch)
+    batches = draw_batches(draw, list, range(steps + 1), range(recipe.batch), helpers)
+    train_step(run, recipe, next(batches))
+    began = _clocks()
+    for batch in batches:
+        train_step(run, recipe, batch)
+    return _since(began, steps * recipe.batch)
+
+
+def _clocks() -> tuple[float, float]:
+    """Time, and processor time of this process and of the helpers that have ended."""
+    return time.monotonic(), sum(os.times()[:4])
+
+
+def _since(began: tuple[float, float], samples: int) -> Rate:
+    # Helpers end with their last batch, so that their time is counted here.
+    seconds, processor_seconds = (now - then for now, then in zip(_clocks(), began, strict=True))
+    return Rate(samples / seconds, processor_seconds / seconds)
 
 
 def describe(speed: Speed) -> str:
     """Return the comparison in one line."""
-    return (
-        f"ours {speed.ours:.1f} samples/s, MONAI {speed.monai:.1f} samples/s "
-        f"({speed.samples} samples, {speed.helpers} helpers)"
-    )
-
-
-def report(speed: Speed, path: Path) -> None:
-    """Write the comparison beside a run."""
-    path.write_text(describe(speed) + "\n", encoding="utf-8")
+    rates = [("ours", speed.ours), ("MONAI", speed.monai), ("training", speed.training)]
+    said = [
+        f"{name} {rate.samples_per_s:.1f} samples/s with {rate.busy_cores:.2f} cores busy"
+        for name, rate in rates
+        if rate is not None
+    ]
+    return f"{', '.join(said)} ({speed.samples} samples, {speed.helpers} helpers)"

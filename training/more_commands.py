@@ -65,9 +65,11 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", type=Path, help="case list; by default cases.toml in the folder")
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--helpers", type=int, default=0)
+    parser.add_argument("--train", type=Path, metavar="RECIPE", help="time fine-tuning too")
     parser.set_defaults(run=_benchmark)
 
 
 def _benchmark(parsed: argparse.Namespace) -> None:
     slices = read_labelled(parsed.data, parsed.cases or parsed.data / "cases.toml")
-    log.info(describe(compare(slices, parsed.samples, parsed.helpers)))
+    recipe = read_finetune_recipe(parsed.train) if parsed.train else None
+    log.info(describe(compare(slices, parsed.samples, parsed.helpers, recipe)))

@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from pipeline.errors import ModelError
 from pipeline.preprocess import (
     HUWindow,
     PreprocessSpec,
+    _block_mean,
+    _block_share,
+    _opened,
+    _row_ends,
     compartment_fractions,
     prepare,
     slab,
@@ -198,3 +204,25 @@ def test_spec_that_lacks_a_field_is_refused() -> None:
     del values["slab_mm"]
     with pytest.raises(ModelError, match="slab_mm"):
         PreprocessSpec.from_dict(values)
+
+
+# From eight values on NumPy reduces in another order.
+@pytest.mark.parametrize("factor", [1, 2, 3, 5, 7, 8, 9])
+def test_fast_means_of_blocks_are_bit_for_bit_those_of_numpy(factor: int) -> None:
+    generator = np.random.default_rng(factor)
+    fine = generator.normal(0.0, 400.0, (32 * factor, 48 * factor)).astype(np.float32)
+    blocks = fine.reshape(32, factor, 48, factor)
+    assert np.array_equal(_block_mean(fine, factor), blocks.mean(axis=(1, 3), dtype=np.float32))
+    share = (blocks > 50).mean(axis=(1, 3), dtype=np.float32)
+    assert np.array_equal(_block_share(fine > 50, factor), share)
+    assert _block_share(fine > 50, factor).dtype == np.float32
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_fast_opening_and_ends_of_rows_are_those_of_the_plain_way(mask: np.ndarray) -> None:
+    assert np.array_equal(_opened(mask), ndimage.binary_opening(mask, iterations=2))
+    rows, columns = np.nonzero(mask)
+    ends = _row_ends(mask)
+    for a, b in ((-0.7, 0.001), (0.3, -0.9), (0.0, 1.0), (0.123456789, 0.987654321)):
+        plain, fast = a * rows + b * columns, a * ends[0] + b * ends[1]
+        assert len(plain) == 0 or (plain.min(), plain.max()) == (fast.min(), fast.max())
