@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from dicom_node import __version__
-from dicom_node.commands import control, models, monitors, rules, series, sizing, upgrade
+from dicom_node.commands import (
+    control,
+    models,
+    monitors,
+    rules,
+    series,
+    sizing,
+    upgrade,
+    validation,
+)
 from dicom_node.commands.options import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -389,5 +398,5 @@ def demo(
     raise typer.Exit(run_demo(pacs.value, keep))
 
 
-for group in (series, control, rules, models, monitors, sizing, upgrade):
+for group in (series, control, rules, models, monitors, sizing, upgrade, validation):
     group.register(app)

@@ -181,7 +181,7 @@ def analyze_series(
     check_eligibility(datasets, fewest_slices=1 if chosen_by_hand else FEWEST_SLICES)
     volume = read_volume(datasets)
     subject = request.stated(read_subject(datasets))
-    analysis = _measure(volume, subject, models, request)
+    analysis = measure_volume(volume, subject, models, request)
     analysis = _with_second_opinion(analysis, models.classifier)
     remarks = (*subject_remarks(datasets), *series_remarks(datasets, volume))
     analysis = replace(analysis, quality=(*analysis.quality, *remarks))
@@ -189,9 +189,23 @@ def analyze_series(
     return analysis, {name: RESULT_BUILDERS[name](analysis, context) for name in request.outputs}
 
 
-def _measure(
+def measure_volume(
     volume: CTVolume, subject: Subject, models: Models, request: AnalysisRequest
 ) -> Analysis:
+    """Measure a volume, without the objects that a DICOM series gives.
+
+    Parameters
+    ----------
+    volume : CTVolume
+    subject : Subject
+    models : Models
+    request : AnalysisRequest
+
+    Raises
+    ------
+    PipelineError
+        The volume cannot be measured; its ``code`` says why.
+    """
     finder = GivenSlice(request.slice_uid) if request.slice_uid else models.level_finder
     level = finder.find(volume)
     segmentation = segment(models.segmenter, volume, level)

@@ -8,6 +8,7 @@ its inverse brings probabilities back.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
@@ -412,10 +413,13 @@ def _block_mean(fine: NDArray[Any], factor: int) -> NDArray[np.float32]:
     """
     rows, columns = fine.shape[0] // factor, fine.shape[1] // factor
     blocks = fine.reshape(rows, factor, columns, factor)
+    mean: NDArray[np.float32]
     if factor >= _PAIRWISE_FROM:
-        mean: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
-        return mean
-    return sum(_row_sums(blocks)) / np.float32(factor * factor)
+        mean = blocks.mean(axis=(1, 3), dtype=np.float32)
+    else:
+        total = reduce(np.add, _row_sums(blocks))
+        mean = np.divide(total, factor * factor, dtype=np.float32)
+    return mean
 
 
 def _row_sums(blocks: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
@@ -432,5 +436,6 @@ def _block_share(fine: NDArray[np.bool_], factor: int) -> NDArray[np.float32]:
     rows, columns = fine.shape[0] // factor, fine.shape[1] // factor
     along_rows = fine.view(np.uint8).reshape(rows, factor, columns * factor)
     counts = along_rows.sum(axis=1, dtype=np.uint16).reshape(rows, columns, factor)
-    share: NDArray[np.float32] = sum(counts[..., i] for i in range(factor)) / np.float32(factor**2)
+    total = reduce(np.add, (counts[..., i] for i in range(factor)))
+    share: NDArray[np.float32] = np.divide(total, factor * factor, dtype=np.float32)
     return share

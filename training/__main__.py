@@ -20,6 +20,10 @@
     python -m training classify folds RECIPE --data DIR --published FILE --out FOLDS
     python -m training classify evaluate FOLDS --data DIR --segmentation slices.json --out REPORT
     python -m training classify export RUN... --out MODEL --version 1 --evaluation REPORT
+    python -m training validate FOLDER --out REPORT [--stated CSV]
+    python -m training areas FOLDER --stated CSV
+    python -m training sensitivity slices.json --cases CASES
+    python -m training ablate RECIPE --data DIR --pretrained RUN --out ABLATION
     python -m training level RECIPE --data DIR --out RUN [--hold-out PATIENT]
     python -m training evaluate-level RUN... --data DIR --out REPORT
     python -m training export-level RUN... --out MODEL --version 1
@@ -39,7 +43,7 @@ import SimpleITK as sitk  # noqa: N813 - the name its manual uses
 import structlog
 import torch
 
-from training import data_commands, more_commands
+from training import data_commands, more_commands, question_commands
 from training.classify import commands as classify_commands
 from training.config import CASES_FOLDER, read_finetune_recipe, read_pretrain_recipe
 from training.crossvalidation import group_patients, measure_folds, train_folds
@@ -69,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data_commands.add_commands(commands)
     more_commands.add_commands(commands)
     classify_commands.add_commands(commands)
+    question_commands.add_commands(commands)
     _add_pretrain(commands.add_parser("pretrain", help="train an encoder without labels"))
     _add_finetune(commands.add_parser("finetune", help="train a segmenter"))
     _add_crossvalidate(commands.add_parser("crossvalidate", help="train without each patient"))

@@ -1,0 +1,1 @@
+"""External validation: the node's own measurement against masks that others drew."""
