@@ -9,6 +9,7 @@ import typer
 
 from dicom_node import __version__
 from dicom_node.commands import (
+    catch_up,
     control,
     models,
     monitors,
@@ -224,27 +225,10 @@ def alarms(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 
 
 @app.command()
-def resume_deliveries(
-    config: ConfigOption = DEFAULT_CONFIG,
-    destination: Annotated[
-        str | None, typer.Option(help="Name in the settings; every destination when absent.")
-    ] = None,
-) -> None:
-    """Send what destinations did not take once more, after whatever was wrong is mended."""
-    from dicom_node.audit import audit_command
-    from dicom_node.inspection import open_ledger, resume
-
-    settings = load_settings(config)
-    with open_ledger(settings) as ledger:
-        audit_command(settings, f"resume deliveries to {destination or 'every destination'}")
-        count = len(resume(ledger, destination))
-    typer.echo(f"{count} {'result' if count == 1 else 'results'} will be sent again")
-
-
-@app.command()
 def backup(
     folder: Annotated[Path, typer.Argument(file_okay=False, help="New or empty.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Copy the ledger and every file that it names, while the node runs."""
     from datetime import UTC, datetime
@@ -252,39 +236,46 @@ def backup(
     from dicom_node.audit import local_user, record_user_action
     from dicom_node.audit_events import UserAction
     from dicom_node.backup import back_up
+    from dicom_node.reports import print_backup
 
     settings = load_settings(config)
     said = f"backup of the whole node to {folder}"
     record_user_action(settings, local_user(), UserAction.EXPORTED, description=said)
     report = back_up(settings, folder, datetime.now(UTC))
-    typer.echo(f"{report.series} series with {report.files} files are in {folder}")
+    print_backup(report, f"are in {folder}", as_json=as_json)
 
 
 @app.command()
 def restore(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Of psoas backup.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Bring a backup back into a node that has nothing yet; start psoas serve afterwards."""
     from dicom_node.audit import audit_command
     from dicom_node.backup import restore as bring_back
+    from dicom_node.reports import print_backup
 
     settings = load_settings(config)
     audit_command(settings, f"restore of {folder}")
     report = bring_back(settings, folder)
-    typer.echo(f"{report.series} series with {report.files} files were restored")
+    print_backup(report, "were restored", as_json=as_json)
 
 
 @app.command()
-def migrate(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def migrate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Bring the ledger of an earlier version up to date; psoas serve does so too."""
     from dicom_node.database import schema_version
     from dicom_node.inspection import open_ledger
+    from dicom_node.reports import print_json
 
     settings = load_settings(config)
     before = schema_version(settings.ledger_url) if settings.storage.folder.is_dir() else None
     with open_ledger(settings):
         after = schema_version(settings.ledger_url)
+    if as_json:
+        print_json({"revision": after, "before": before})
+        return
     typer.echo(f"the ledger is at {after}" + (f", it was at {before}" if before != after else ""))
 
 
@@ -398,5 +389,15 @@ def demo(
     raise typer.Exit(run_demo(pacs.value, keep))
 
 
-for group in (series, control, rules, models, monitors, sizing, upgrade, validation):
+for group in (
+    series,
+    control,
+    rules,
+    models,
+    catch_up,
+    monitors,
+    sizing,
+    upgrade,
+    validation,
+):
     group.register(app)

@@ -66,6 +66,19 @@ def send_folder(folder: Path, peer: Peer, calling_ae_title: str) -> bool:
     return not refused
 
 
+def send_files(folder: Path, peer: Peer, calling_ae_title: str) -> list[Answer]:
+    """Store every DICOM file below a folder without a word; return what was not taken.
+
+    Raises
+    ------
+    PeerError
+        There was no association.
+    """
+    files = list(_dicom_files(folder))
+    answers = store_each(peer, files, calling_ae_title=calling_ae_title, timeout_s=_TIMEOUT_S)
+    return [answer for answer in answers if verdict_on(answer) is not Verdict.ACCEPTED]
+
+
 def _store(files: list[OutgoingFile], peer: Peer, calling_ae_title: str) -> list[Answer]:
     answers = []
     sending = store_each(peer, files, calling_ae_title=calling_ae_title, timeout_s=_TIMEOUT_S)

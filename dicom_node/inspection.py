@@ -159,6 +159,8 @@ def retry_series(uid: str, ledger: Ledger, settings: NodeSettings) -> SeriesReco
     )
 
 
-def resume(ledger: Ledger, destination: str | None) -> tuple[Delivery, ...]:
-    """Queue dead deliveries again; return them as they were."""
-    return ledger.resume_deliveries(destination, datetime.now(UTC))
+def resume(
+    ledger: Ledger, destination: str | None, series_instance_uid: str | None = None
+) -> tuple[Delivery, ...]:
+    """Queue dead and refused deliveries again; return them as they were."""
+    return ledger.resume_deliveries(destination, datetime.now(UTC), series_instance_uid)

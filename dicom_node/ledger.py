@@ -547,7 +547,9 @@ class Ledger:
         """
         self._database.write(lambda connection: shift_times(connection, by))
 
-    def resume_deliveries(self, destination: str | None, at: datetime) -> tuple[Delivery, ...]:
+    def resume_deliveries(
+        self, destination: str | None, at: datetime, series_instance_uid: str | None = None
+    ) -> tuple[Delivery, ...]:
         """Queue dead deliveries again, as if they were new.
 
         Parameters
@@ -555,6 +557,8 @@ class Ledger:
         destination : str or None
             Every one when ``None``.
         at : datetime
+        series_instance_uid : str, optional
+            Those of one series alone.
 
         Returns
         -------
@@ -562,7 +566,7 @@ class Ledger:
             Those that were dead.
         """
         return self._database.write(
-            lambda connection: resume_deliveries(connection, destination, at)
+            lambda connection: resume_deliveries(connection, destination, at, series_instance_uid)
         )
 
     def _series_where(self, *conditions: ColumnElement[bool]) -> tuple[SeriesRecord, ...]:

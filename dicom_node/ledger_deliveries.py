@@ -207,7 +207,10 @@ def record_report(
 
 
 def resume_deliveries(
-    connection: Connection, destination: str | None, at: datetime
+    connection: Connection,
+    destination: str | None,
+    at: datetime,
+    series_instance_uid: str | None = None,
 ) -> tuple[Delivery, ...]:
     """Queue what came to nothing of present revisions again, with all the patience of new ones."""
     current = and_(
@@ -219,6 +222,8 @@ def resume_deliveries(
     query = select(DELIVERY).where(current).order_by(DELIVERY.c.queued_at)
     if destination is not None:
         query = query.where(DELIVERY.c.destination == destination)
+    if series_instance_uid is not None:
+        query = query.where(DELIVERY.c.series_instance_uid == series_instance_uid)
     deliveries = tuple(to_delivery(row) for row in connection.execute(query))
     for delivery in deliveries:
         values = {"attempts": 0, "queued_at": at, "next_attempt_at": at}

@@ -1,7 +1,6 @@
 """Install weights: copy them into the spool once they were found fit."""
 
 import json
-import re
 import secrets
 import shutil
 from dataclasses import asdict
@@ -11,13 +10,13 @@ from typing import Final
 
 from dicom_node.errors import SpoolError
 from dicom_node.model_store import (
-    KEY_DIGITS,
     MODELS,
     RECORD,
     InstalledModel,
     ModelKind,
     digest,
     installed_model,
+    model_key,
 )
 from dicom_node.part_file import flush_folder
 from dicom_node.spool import Spool
@@ -47,10 +46,13 @@ def install_model(folder: Path, spool: Spool, at: datetime) -> InstalledModel:
     """
     manifest = read_manifest(folder)
     identity = manifest.identity
-    key = _key(identity.name, identity.version, identity.sha256)
+    key = model_key(identity.name, identity.version, identity.sha256)
     target = spool.path(MODELS / key)
     if target.is_dir():
-        return installed_model(key, spool)
+        known = installed_model(key, spool)
+        if known.files[_MANIFEST] != digest(folder / _MANIFEST):
+            raise ModelError(f"{key} is installed with another manifest: give it a new version")
+        return known
     part = target.with_name(f".{key}.{secrets.token_hex(4)}.part")
     try:
         part.mkdir(mode=0o700, parents=True)
@@ -91,8 +93,3 @@ def _fitting_kind(folder: Path) -> ModelKind:
             raise fault from None
         return ModelKind.LEVEL_FINDER
     return ModelKind.SEGMENTER
-
-
-def _key(name: str, version: str, sha256: str) -> str:
-    words = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{name}-{version}").strip("._-")[:80]
-    return f"{words or 'model'}-{sha256[:KEY_DIGITS]}"

@@ -6,6 +6,7 @@ name, version and the first digits of its checksum, so that a key always means t
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,8 +19,7 @@ from dicom_node.uids import is_model_key
 
 MODELS: Final = Path("models")
 RECORD: Final = "installed.json"
-KEY_DIGITS: Final = 8
-"""First digits of the checksum that end a key."""
+_KEY_DIGITS: Final = 8
 
 
 class ModelKind(StrEnum):
@@ -102,17 +102,18 @@ def model_files(spool: Spool) -> Sequence[Path]:
     return [path for path in files if spool.path(path).is_file()]
 
 
-def key_fits(key: str, sha256: str) -> bool:
-    """Whether a key is that of weights with this checksum."""
-    return key.rpartition("-")[2] == sha256[:KEY_DIGITS]
+def model_key(name: str, version: str, sha256: str) -> str:
+    """Key of weights with this name, version and checksum."""
+    words = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{name}-{version}").strip("._-")[:80]
+    return f"{words or 'model'}-{sha256[:_KEY_DIGITS]}"
 
 
-def digests_of(measurement: Mapping[str, Any]) -> tuple[str, ...]:
-    """Checksums of the models that made a measurement; none without one."""
+def keys_of(measurement: Mapping[str, Any]) -> frozenset[str]:
+    """Keys of the models that made a measurement; none without one."""
     if not measurement:
-        return ()
+        return frozenset()
     models = (measurement["model"], *measurement["level_models"])
-    return tuple(str(model["sha256"]) for model in models)
+    return frozenset(model_key(one["name"], one["version"], one["sha256"]) for one in models)
 
 
 def chosen_models(

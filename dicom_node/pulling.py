@@ -63,11 +63,18 @@ class Wanted:
     dates : str
         Study Date as DICOM matches it, such as ``20240101-20240331``; used without studies.
     modalities : tuple of str
+    series : tuple of str
+        Series Instance UIDs; empty takes every series of the studies.
     """
 
     studies: tuple[str, ...] = ()
     dates: str = ""
     modalities: tuple[str, ...] = MODALITIES
+    series: tuple[str, ...] = ()
+
+    def includes(self, series_instance_uid: str) -> bool:
+        """Whether a series is one of those that are named."""
+        return not self.series or series_instance_uid in self.series
 
 
 def pull_from(
@@ -181,7 +188,7 @@ def pull_by_web(url: str, wanted: Wanted, folder: Path) -> Iterator[RemoteSeries
         for series in _find_on_web(client, wanted):
             objects = client.retrieve_series(series.study_instance_uid, series.series_instance_uid)
             for dataset in objects:
-                _write(dataset, folder)
+                write_object(dataset, folder)
             yield series
     except RequestException as error:
         raise PeerError(f"the archive at {url} does not answer ({type(error).__name__})") from error
@@ -195,7 +202,8 @@ def _find_on_web(client: Any, wanted: Wanted) -> Iterator[RemoteSeries]:  # noqa
                 search_filters={**one, "Modality": modality}, get_remaining=True
             ):
                 header = Dataset.from_json(found)
-                yield RemoteSeries(header.StudyInstanceUID, header.SeriesInstanceUID, modality)
+                if wanted.includes(header.SeriesInstanceUID):
+                    yield RemoteSeries(header.StudyInstanceUID, header.SeriesInstanceUID, modality)
 
 
 def _entity(calling_ae_title: str, model: str) -> AE:
@@ -230,6 +238,7 @@ def _find(association: Association, peer: Peer, wanted: Wanted) -> list[RemoteSe
             RemoteSeries(study, str(answer.SeriesInstanceUID), str(answer.Modality))
             for answer in _answers(association, peer, query)
             if str(answer.get("Modality")) in wanted.modalities
+            and wanted.includes(str(answer.SeriesInstanceUID))
         ]
     return found
 
@@ -277,13 +286,14 @@ def _keep(event: Event, folder: Path) -> int:
     try:
         dataset = event.dataset
         dataset.file_meta = event.file_meta
-        _write(dataset, folder)
+        write_object(dataset, folder)
     except (OSError, ValueError, AttributeError):
         return _DAMAGED
     return _SUCCESS
 
 
-def _write(dataset: Dataset, folder: Path) -> None:
+def write_object(dataset: Dataset, folder: Path) -> None:
+    """Write an object as ``SERIES_UID/SOP_UID.dcm``; ``ValueError`` for what is no UID."""
     # UIDs alone name files; what is no UID could lead out of the folder.
     names = [str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID)]
     if not all(name.replace(".", "").isdecimal() for name in names):

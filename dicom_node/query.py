@@ -33,6 +33,24 @@ from dicom_node.stow import NO_JSON_MODEL, client_of, said
 
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 _SUCCESS: Final = 0x0000
+_FIND: Final = StudyRootQueryRetrieveInformationModelFind
+_MOVE: Final = StudyRootQueryRetrieveInformationModelMove
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSeries:
+    """A CT series that a PACS has.
+
+    Parameters
+    ----------
+    study_instance_uid, series_instance_uid : str
+    instance_count : int or None
+        ``None`` when the PACS does not say.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    instance_count: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +79,7 @@ class Archive:
         keys = _keys("SERIES", study_instance_uid, series_instance_uid)
         keys.NumberOfSeriesRelatedInstances = None
         for answer in self._find(keys):
-            value = answer.get("NumberOfSeriesRelatedInstances")
-            return None if value in (None, "") else int(value)
+            return _count(answer)
         return 0
 
     def instances(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
@@ -77,6 +94,48 @@ class Archive:
         return frozenset(
             str(answer.SOPInstanceUID) for answer in self._find(keys) if "SOPInstanceUID" in answer
         )
+
+    def series_of_days(self, days: str) -> tuple[HeldSeries, ...]:
+        """Return every CT series of studies of some days, in one association.
+
+        Parameters
+        ----------
+        days : str
+            Study Date (0008,0020) as DICOM matches it: ``20240101-20240131``.
+
+        Raises
+        ------
+        PeerError
+        """
+        studies = Dataset()
+        studies.QueryRetrieveLevel = "STUDY"
+        studies.StudyDate, studies.ModalitiesInStudy = days, "CT"
+        studies.StudyInstanceUID = ""
+        held = []
+        with self._associated(_FIND) as association:
+            for study in self._answers(association, studies):
+                uid = str(study.StudyInstanceUID)
+                keys = _keys("SERIES", uid, "")
+                keys.Modality, keys.NumberOfSeriesRelatedInstances = "CT", None
+                # Matching by modality is for a PACS to do, but not every one does.
+                held += [
+                    HeldSeries(uid, str(answer.SeriesInstanceUID), _count(answer))
+                    for answer in self._answers(association, keys)
+                    if answer.get("Modality") == "CT"
+                ]
+        return tuple(held)
+
+    def send_series_to(
+        self, destination: str, study_instance_uid: str, series_instance_uid: str
+    ) -> None:
+        """Have it store a whole series at an AE title that it knows (C-MOVE).
+
+        Raises
+        ------
+        PeerError
+            It did not send all of it.
+        """
+        self._move(_keys("SERIES", study_instance_uid, series_instance_uid), destination)
 
     def send_to(
         self,
@@ -94,9 +153,11 @@ class Archive:
         """
         keys = _keys("IMAGE", study_instance_uid, series_instance_uid)
         keys.SOPInstanceUID = sorted(sop_instance_uids)
-        model = StudyRootQueryRetrieveInformationModelMove
-        with self._associated(model) as association:
-            responses = association.send_c_move(keys, destination, model)
+        self._move(keys, destination)
+
+    def _move(self, keys: Dataset, destination: str) -> None:
+        with self._associated(_MOVE) as association:
+            responses = association.send_c_move(keys, destination, _MOVE)
             status = _last_status(responses)
         self._check(status, f"C-MOVE to {destination}")
 
@@ -129,15 +190,18 @@ class Archive:
         self._check(status, "C-GET")
 
     def _find(self, keys: Dataset) -> Iterator[Dataset]:
-        model = StudyRootQueryRetrieveInformationModelFind
-        with self._associated(model) as association:
-            answers, status = [], None
-            for response, identifier in association.send_c_find(keys, model):
-                status = getattr(response, "Status", None)
-                if status in _PENDING and identifier is not None:
-                    answers.append(identifier)
-        self._check(status, "C-FIND")
+        with self._associated(_FIND) as association:
+            answers = self._answers(association, keys)
         yield from answers
+
+    def _answers(self, association: Association, keys: Dataset) -> list[Dataset]:
+        answers, status = [], None
+        for response, identifier in association.send_c_find(keys, _FIND):
+            status = getattr(response, "Status", None)
+            if status in _PENDING and identifier is not None:
+                answers.append(identifier)
+        self._check(status, "C-FIND")
+        return answers
 
     def _check(self, status: int | None, question: str) -> None:
         if status != _SUCCESS:
@@ -192,8 +256,7 @@ class WebArchive:
                 search_filters={"SeriesInstanceUID": series_instance_uid},
             )
             for answer in map(Dataset.from_json, found):
-                value = answer.get("NumberOfSeriesRelatedInstances")
-                return None if value in (None, "") else int(value)
+                return _count(answer)
         return 0
 
     def instances(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
@@ -210,6 +273,38 @@ class WebArchive:
             answers = [Dataset.from_json(one) for one in found]
         return frozenset(str(one.SOPInstanceUID) for one in answers if "SOPInstanceUID" in one)
 
+    def series_of_days(self, days: str) -> tuple[HeldSeries, ...]:
+        """Return every CT series of studies of some days; see ``Archive.series_of_days``.
+
+        Raises
+        ------
+        PeerError
+        """
+        filters = {"StudyDate": days, "Modality": "CT"}
+        fields = ["NumberOfSeriesRelatedInstances"]
+        with self._asked() as client:
+            found = client.search_for_series(
+                search_filters=filters, fields=fields, get_remaining=True
+            )
+            headers = [Dataset.from_json(one) for one in found]
+        return tuple(
+            HeldSeries(str(one.StudyInstanceUID), str(one.SeriesInstanceUID), _count(one))
+            for one in headers
+        )
+
+    def retrieve(
+        self, study_instance_uid: str, series_instance_uid: str, keep: Callable[[Dataset], object]
+    ) -> None:
+        """Fetch a series and hand each object on (WADO-RS).
+
+        Raises
+        ------
+        PeerError
+        """
+        with self._asked() as client:
+            for dataset in client.retrieve_series(study_instance_uid, series_instance_uid):
+                keep(dataset)
+
     @contextmanager
     def _asked(self) -> Iterator[DICOMwebClient]:
         try:
@@ -224,6 +319,11 @@ def _keys(level: str, study_instance_uid: str, series_instance_uid: str) -> Data
     keys.StudyInstanceUID = study_instance_uid
     keys.SeriesInstanceUID = series_instance_uid
     return keys
+
+
+def _count(answer: Dataset) -> int | None:
+    value = answer.get("NumberOfSeriesRelatedInstances")
+    return None if value in (None, "") else int(value)
 
 
 def _last_status(responses: Iterator[tuple[Dataset, Dataset | None]]) -> int | None:

@@ -13,7 +13,7 @@ from dicom_node.corrections import is_segmentation
 from dicom_node.inspection import find_series
 from dicom_node.ledger import Ledger
 from dicom_node.ledger_queries import series_with_keys, series_with_uid
-from dicom_node.model_store import ModelKind, digests_of, installed_model, key_fits
+from dicom_node.model_store import ModelKind, installed_model, keys_of
 from dicom_node.records import TRANSITIONS, SeriesEvent, SeriesRecord, SeriesState
 from dicom_node.search_keys import SearchAttribute, typed_keys
 from dicom_node.spool import Spool
@@ -193,6 +193,6 @@ def _is_measured(record: SeriesRecord, model: str, ledger: Ledger) -> bool:
         entry.revision == record.revision
         and not entry.by_reader
         and entry.measurement.get("software_version") == __version__
-        and any(key_fits(model, sha256) for sha256 in digests_of(entry.measurement))
+        and model in keys_of(entry.measurement)
         for entry in ledger.results.of_series(record.series_instance_uid)
     )

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node.administration import Whereabouts
+from dicom_node.backup import BackupReport
 from dicom_node.checks import CheckResult
 from dicom_node.inspection import Account, Overview
 from dicom_node.records import (
@@ -93,6 +94,23 @@ def print_retried(records: Iterable[SeriesRecord], *, as_json: bool) -> None:
         _console().print(f"{record.series_instance_uid} will be analysed again")
     if not count:
         _console().print("no series in that state")
+
+
+def print_backup(report: BackupReport, verb: str, *, as_json: bool) -> None:
+    """Print what a backup holds."""
+    if as_json:
+        print_json(asdict(report))
+    else:
+        _console().print(f"{report.series} series with {report.files} files {verb}")
+
+
+def print_resumed(deliveries: Sequence[Delivery], *, as_json: bool) -> None:
+    """Print how many results are sent again."""
+    if as_json:
+        print_json([asdict(delivery) for delivery in deliveries])
+        return
+    count = len(deliveries)
+    _console().print(f"{count} {'result' if count == 1 else 'results'} will be sent again")
 
 
 def print_switches(switches: Mapping[Switch, SwitchRecord], *, as_json: bool) -> None:

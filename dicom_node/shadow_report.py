@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from dicom_node.ledger import Ledger
 from dicom_node.ledger_shadows import ShadowRun, ShadowState
-from dicom_node.model_store import digests_of, key_fits
+from dicom_node.model_store import keys_of
 from dicom_node.records import ResultEntry
 
 NOT_MEASURED: Final = "not measured"
@@ -193,9 +193,7 @@ def _reported(run: ShadowRun, ledger: Ledger) -> Reading | None:
 def _is_comparable(entry: ResultEntry, run: ShadowRun) -> bool:
     """Whether an entry is of the same images, by other weights and not by a reader."""
     same_images = (entry.series_instance_uid, entry.revision) == run.key[:2]
-    used = digests_of(entry.measurement)
-    own = any(key_fits(run.model, sha256) for sha256 in used)
-    return same_images and not entry.by_reader and not own
+    return same_images and not entry.by_reader and run.model not in keys_of(entry.measurement)
 
 
 def reading_of(measurement: Mapping[str, Any]) -> Reading:

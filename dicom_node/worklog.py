@@ -11,7 +11,7 @@ from dicom_node.config import DestinationSettings
 from dicom_node.errors import IllegalTransitionError, StaleRevisionError, UnknownResultError
 from dicom_node.ledger import Ledger
 from dicom_node.ledger_findings import Finding
-from dicom_node.model_store import digests_of, key_fits
+from dicom_node.model_store import keys_of
 from dicom_node.outcomes import Outcome, OutcomeKind, reason_of
 from dicom_node.profiles import NOT_ANALYSED, wanted
 from dicom_node.records import Reason, ResultFile, SeriesEvent, SeriesRecord, SeriesState
@@ -153,9 +153,8 @@ class WorkLog:
         by_reader = outcome.entry is not None and outcome.entry.by_reader
         if outcome.kind not in _COMPARED or by_reader:
             return
-        used = digests_of(outcome.measurement)
         for model in self.shadows:
-            if not any(key_fits(model, sha256) for sha256 in used):
+            if model not in keys_of(outcome.measurement):
                 self.ledger.shadows.ask((series_instance_uid, revision, model), "settings", at)
 
     def _queue(

@@ -78,6 +78,7 @@ def use(
     A folder is installed first. What is at work ends with the weights that it began with.
     """
     from dicom_node.administration import account_name
+    from dicom_node.audit import audit_command
     from dicom_node.config import load_settings
     from dicom_node.errors import UnknownModelError
     from dicom_node.inspection import open_ledger
@@ -91,7 +92,7 @@ def use(
         changed = changed_files(installed, Spool.of(settings.storage))
         if changed:
             raise UnknownModelError(f"{installed.key} is damaged: {', '.join(changed)} changed")
-        _audit(settings, f"model {installed.key} is used as {installed.kind.value}")
+        audit_command(settings, f"model {installed.key} is used as {installed.kind.value}")
         now = datetime.now(UTC)
         ledger.models.use(installed.kind, installed.key, account_name(), now, because)
         print_used(ledger.models.active(), settings, as_json=as_json)
@@ -103,6 +104,7 @@ def rollback(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
     Exit status 3: there is nothing to take back.
     """
     from dicom_node.administration import account_name
+    from dicom_node.audit import audit_command
     from dicom_node.config import load_settings
     from dicom_node.inspection import open_ledger
     from dicom_node.reports_of_models import print_used
@@ -111,7 +113,7 @@ def rollback(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
     with open_ledger(settings) as ledger:
         withdrawn = None
         if ledger.models.active():
-            _audit(settings, "the last model that was put to use is withdrawn")
+            audit_command(settings, "the last model that was put to use is withdrawn")
             withdrawn = ledger.models.roll_back(account_name(), datetime.now(UTC))
         print_used(ledger.models.active(), settings, as_json=as_json)
     if withdrawn is None:
@@ -229,6 +231,7 @@ def _day(moment: datetime | None) -> date | None:
 
 def _installed(model: str, settings: "NodeSettings") -> "InstalledModel":
     """Return an installed model; a folder is installed first."""
+    from dicom_node.audit import audit_command
     from dicom_node.model_install import install_model
     from dicom_node.model_store import installed_model
     from dicom_node.spool import Spool
@@ -237,7 +240,7 @@ def _installed(model: str, settings: "NodeSettings") -> "InstalledModel":
     if not (folder / "manifest.json").is_file():
         return installed_model(model, spool)
     installed = install_model(folder, spool, datetime.now(UTC))
-    _audit(settings, f"model {installed.key} is installed")
+    audit_command(settings, f"model {installed.key} is installed")
     return installed
 
 
@@ -261,10 +264,3 @@ def _carry_out(
                 record_user_action(
                     settings, local_user(), UserAction.CHANGED, studies, description=said
                 )
-
-
-def _audit(settings: "NodeSettings", what: str) -> None:
-    from dicom_node.audit import local_user, record_user_action
-    from dicom_node.audit_events import UserAction
-
-    record_user_action(settings, local_user(), UserAction.CONFIGURED, description=what)

@@ -35,6 +35,8 @@ def where(
     Exit status 3: the node has never received it.
     """
     from dicom_node.administration import whereabouts
+    from dicom_node.audit import local_user, record_user_action
+    from dicom_node.audit_events import UserAction
     from dicom_node.config import load_settings
     from dicom_node.inspection import open_ledger
     from dicom_node.reports import print_whereabouts
@@ -43,6 +45,8 @@ def where(
     settings = load_settings(config)
     with open_ledger(settings) as ledger:
         found = whereabouts(term, ledger, Spool.of(settings.storage))
+    studies = list(dict.fromkeys(one.series.study_instance_uid for one in found))
+    record_user_action(settings, local_user(), UserAction.VIEWED, studies)
     print_whereabouts(found, as_json=as_json)
     if not found:
         raise typer.Exit(Exit.NOTHING)
@@ -87,9 +91,35 @@ def drop(
     _each(uids, drop_series, config, because, as_json=as_json)
 
 
+def resume_deliveries(
+    config: ConfigOption = DEFAULT_CONFIG,
+    destination: Annotated[
+        str | None, typer.Option(help="Name in the settings; every destination when absent.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Series Instance UID, or the end of it; all when absent.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send what destinations did not take once more, after whatever was wrong is mended."""
+    from dicom_node.audit import audit_command
+    from dicom_node.config import load_settings
+    from dicom_node.inspection import find_series, open_ledger, resume
+    from dicom_node.reports import print_resumed
+
+    settings = load_settings(config)
+    with open_ledger(settings) as ledger:
+        uid = None if series is None else find_series(series, ledger).series_instance_uid
+        of_series = f" of series {uid}" if uid else ""
+        where_to = destination or "every destination"
+        audit_command(settings, f"resume deliveries{of_series} to {where_to}")
+        resumed = resume(ledger, destination, uid)
+    print_resumed(resumed, as_json=as_json)
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (where, release, complete, drop):
+    for command in (where, release, complete, drop, resume_deliveries):
         app.command()(command)
 
 

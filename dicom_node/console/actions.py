@@ -15,7 +15,7 @@ from dicom_node.console.rendering import Renderer
 from dicom_node.console.users import Role
 from dicom_node.errors import NodeError, UnknownSeriesError
 from dicom_node.inspection import retry_series
-from dicom_node.records import TRANSITIONS, DeliveryState, SeriesEvent, SeriesRecord
+from dicom_node.records import TRANSITIONS, SeriesEvent, SeriesRecord
 from dicom_node.uids import is_uid
 
 
@@ -64,10 +64,7 @@ def _drop(uid: str, desk: Desk, order: Order) -> object:
 
 
 def _resend(uid: str, desk: Desk, order: Order) -> object:
-    deliveries = desk.ledger.deliveries(uid)
-    for name in sorted({one.destination for one in deliveries if one.state is DeliveryState.DEAD}):
-        desk.ledger.resume_deliveries(name, order.at)
-    return None
+    return desk.ledger.resume_deliveries(None, order.at, uid)
 
 
 ACTIONS: Final = (
@@ -95,8 +92,8 @@ ACTIONS: Final = (
     Action(
         "resend",
         "Send again",
-        "Every result that the destinations of this series have given up on is sent again, "
-        "those of other series too.",
+        "Every result of this series that a destination refused, or did not take in time, is sent "
+        "to it again.",
         SeriesEvent.DELIVERY_RESUMED,
         _resend,
     ),

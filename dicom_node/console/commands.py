@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
+from dicom_node.commands.options import JsonOption
 from dicom_node.config import load_settings
 
 _CONFIG: Final = Path("node.toml")
@@ -52,29 +53,41 @@ def add(
 
     Example: psoas user add anna --role operator
     """
+    from dicom_node.audit import audit_command
     from dicom_node.console.users import Role, UserFile
 
     if password_stdin:
         password = typer.get_text_stream("stdin").readline().rstrip("\n")
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    UserFile.of(load_settings(config).storage.folder).put(name, Role.of(role.value), password)
+    settings = load_settings(config)
+    audit_command(settings, f"{name} may log in to the console as {role.value}")
+    UserFile.of(settings.storage.folder).put(name, Role.of(role.value), password)
     typer.echo(f"{name} may log in as {role.value}")
 
 
 @user_commands.command()
 def remove(name: _Name, config: _Config = _CONFIG) -> None:
     """Take a person out; whoever is logged in under that name is out at once."""
+    from dicom_node.audit import audit_command
     from dicom_node.console.users import UserFile
 
-    UserFile.of(load_settings(config).storage.folder).remove(name)
+    settings = load_settings(config)
+    audit_command(settings, f"{name} may not log in to the console any more")
+    UserFile.of(settings.storage.folder).remove(name)
     typer.echo(f"{name} may not log in any more")
 
 
 @user_commands.command("list")
-def list_users(config: _Config = _CONFIG) -> None:
+def list_users(config: _Config = _CONFIG, as_json: JsonOption = False) -> None:
     """List who may log in."""
+    import json
+
     from dicom_node.console.users import UserFile
 
-    for user in UserFile.of(load_settings(config).storage.folder).users().values():
+    users = UserFile.of(load_settings(config).storage.folder).users().values()
+    if as_json:
+        typer.echo(json.dumps([{"name": user.name, "role": user.role.label} for user in users]))
+        return
+    for user in users:
         typer.echo(f"{user.name}  {user.role.label}")

@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, Response
 
 from dicom_node.console.actions import possible_actions
 from dicom_node.console.desk import Desk, person_of, session_of
+from dicom_node.console.readings import readings
 from dicom_node.console.rendering import Renderer
 from dicom_node.console.users import Role
 from dicom_node.console.workboard import Workboard
@@ -122,6 +123,7 @@ class Pages:
             "arrivals": read(partial(arrivals, series_instance_uid=record.series_instance_uid)),
             "waiting": read(partial(waiting_before, record=record)),
             "siblings": self._siblings(record),
+            "readings": readings(record.series_instance_uid, self._desk.ledger),
             "picture": self._picture(account) is not None,
             "actions": possible_actions(record, session_of(request).role),
             "done": request.query_params.get("done") == "1",

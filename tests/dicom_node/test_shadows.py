@@ -49,8 +49,8 @@ class Bench:
     desk: ShadowDesk
     log: WorkLog
 
-    def measure(self, sha256: str = "a" * 64) -> None:
-        measurement = MEASUREMENT | {"model": {"name": "m", "version": "1", "sha256": sha256}}
+    def measure(self, sha256: str = "a" * 64, name: str = "m") -> None:
+        measurement = MEASUREMENT | {"model": {"name": name, "version": "1", "sha256": sha256}}
         entry = replace(result_entry(), measurement=measurement)
         outcome = Outcome(OutcomeKind.MEASURED, None, (SEG,), measurement, entry)
         self.log.ended(UID, 1, outcome, self.clock.now)
@@ -97,7 +97,7 @@ def test_every_measured_series_is_measured_silently_too(bench: Bench) -> None:
 
 
 def test_a_shadow_that_came_into_use_does_not_measure_twice(bench: Bench) -> None:
-    bench.measure("0a1b2c3d" + "0" * 56)
+    bench.measure("0a1b2c3d" + "0" * 56, "candidate")
     assert bench.ledger.shadows.of_series(UID) == ()
 
 

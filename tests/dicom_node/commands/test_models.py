@@ -129,6 +129,20 @@ def test_altered_weights_are_refused_before_and_noticed_after_they_are_installed
 
 
 @pytest.mark.usefixtures("ledger")
+def test_another_manifest_needs_another_version(
+    psoas: Psoas, shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = installed(psoas, shown, write_tiny_model(tmp_path / "first"))
+    assert installed(psoas, shown, write_tiny_model(tmp_path / "again")) == first
+    extra = {"threshold": 0.4, "calibration": None}
+    folder = write_tiny_model(tmp_path / "other", extra=extra)
+    assert psoas("model", "add", folder) == 1
+    assert "give it a new version" in capsys.readouterr().err
+    folder = write_tiny_model(tmp_path / "new", extra=extra, version="1.1")
+    assert installed(psoas, shown, folder) != first
+
+
+@pytest.mark.usefixtures("ledger")
 def test_a_key_that_is_not_installed_is_named_with_those_that_are(
     psoas: Psoas, shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,7 +217,11 @@ def test_what_this_model_has_measured_is_left_alone(
     assert psoas("model", "add", write_tiny_model(tmp_path / "model"), "--json") == 0
     model = shown()
     uid = put_series(ledger, 1, SeriesState.DELIVERED)
-    ledger.results.record(measured_by(uid, model["sha256"]), START)
+    entry = measured_by(uid, model["sha256"])
+    same = {"name": model["name"], "version": model["version"], "sha256": model["sha256"]}
+    ledger.results.record(
+        replace(entry, measurement=dict(entry.measurement) | {"model": same}), START
+    )
     assert psoas("replay", uid, "--model", model["key"], "--json") == 3
     assert plans(shown) == {uid: "same"}
     assert psoas("model", "use", model["key"], "--json") == 0

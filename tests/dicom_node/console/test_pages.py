@@ -1,6 +1,8 @@
 """What the pages of the console show and do."""
 
 import json
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,12 @@ import pytest
 from dicom_node.config import CompletionSettings
 from dicom_node.console.actions import _BY_NAME
 from dicom_node.console.rendering import event_words
+from dicom_node.ledger import Ledger
 from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import DeliveryState, Reason, ResultFile, SeriesEvent, SeriesState
 from dicom_node.search_keys import SearchAttribute, search_key
 from tests.dicom_node.console.conftest import UID, Visitor
-from tests.dicom_node.factories import START, instance
+from tests.dicom_node.factories import START, instance, result_entry
 
 OTHER = "1.2.4"
 MEASUREMENT = {
@@ -193,18 +196,49 @@ def test_what_operators_do_stands_in_the_history_with_who_and_why(
     assert operator.trail.deeds[-1][1:4] == ("changed", ("1.2",), True)
 
 
-def test_what_a_destination_gave_up_on_is_sent_again(operator: Visitor) -> None:
-    measure(operator)
-    ledger, now = operator.desk.ledger, operator.clock()
-    ledger.advance(OTHER, SeriesEvent.DELIVERY_STARTED, now)
-    (delivery,) = ledger.claim_deliveries(OTHER, "pacs", now, 60)
+def give_up(ledger: Ledger, uid: str, now: datetime) -> None:
+    """Let a PACS never take the result of a series."""
+    ledger.advance(uid, SeriesEvent.DELIVERY_STARTED, now)
+    (delivery,) = ledger.claim_deliveries(uid, "pacs", now, 60)
     ledger.record_delivery(
         delivery, DeliveryState.DEAD, now, next_attempt_at=now, status=0xA900, detail="no"
     )
-    ledger.advance(OTHER, SeriesEvent.DELIVERY_ABANDONED, now, reason=Reason("X", "no"))
+    ledger.advance(uid, SeriesEvent.DELIVERY_ABANDONED, now, reason=Reason("X", "no"))
+
+
+def test_what_a_destination_gave_up_on_is_sent_again_for_this_series_alone(
+    operator: Visitor,
+) -> None:
+    measure(operator)
+    ledger, now = operator.desk.ledger, operator.clock()
+    give_up(ledger, OTHER, now)
+    third = "1.2.33"
+    ledger.record_instance(instance(33, series_instance_uid=third), CompletionSettings())
+    for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.MEASURED):
+        ledger.advance(third, event, START)
+    seg = ResultFile("2.25.3", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path("t.dcm"))
+    ledger.queue_deliveries(third, 1, [seg], ["pacs"], START)
+    give_up(ledger, third, now)
     assert operator.submit(f"/series/{OTHER}/resend") == 303
     assert ledger.series(OTHER).state is SeriesState.DELIVERING
     assert [one.state for one in ledger.deliveries(OTHER)] == [DeliveryState.QUEUED]
+    assert ledger.series(third).state is SeriesState.FAILED
+    assert [one.state for one in ledger.deliveries(third)] == [DeliveryState.DEAD]
+
+
+def test_every_measurement_of_the_same_images_is_shown(operator: Visitor) -> None:
+    measure(operator)
+    ledger = operator.desk.ledger
+    assert "All measurements" not in operator.client.get(f"/series/{OTHER}").text
+    for number in (1, 2):
+        entry = result_entry(number, source_series_uid=OTHER, series_instance_uid=OTHER)
+        ledger.results.record(replace(entry, by_reader=number == 2), START)
+    key = (OTHER, 1, "candidate-1-0a1b2c3d")
+    ledger.shadows.ask(key, "settings", START)
+    ledger.shadows.end(key, START, {}, Reason("L3_UNCERTAIN", "L2 or L3"))
+    page = operator.client.get(f"/series/{OTHER}").text
+    for words in ("101.0", "102.0", "Corrected by a reader", "Shadow, never sent", "L2 or L3"):
+        assert words in page
 
 
 def test_only_what_is_possible_is_offered(operator: Visitor) -> None:
