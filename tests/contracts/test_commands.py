@@ -11,15 +11,8 @@ from typer.main import get_command
 from dicom_node.cli import app
 
 PROCESSES = {
-    "serve",
-    "worker",
-    "console",
-    "demo",
-    "pull",
-    "send",
-    "analyse",
-    "conformance",
-    "flower",
+    *("serve", "worker", "console", "demo", "flower", "pull", "send"),
+    *("analyse", "conformance", "validate"),
 }
 """They run until they are stopped, or write files: their answer is the exit status."""
 ASKED_OF_PEOPLE = {"user add", "user remove"}
