@@ -78,9 +78,9 @@ class Assembly:
     may_be_sent: Callable[[SeriesRecord, datetime], bool] = lambda _record, _now: True
 
     def close_due_series(self, now: datetime) -> None:
-        """Complete every series whose quiet period is over."""
-        for record in self.ledger.due_series(now):
-            uid = record.series_instance_uid
+        """Complete every series that is quiet, or of which all that was announced is here."""
+        due = (*self.ledger.due_series(now), *self.ledger.announcements.arrived())
+        for uid, record in {record.series_instance_uid: record for record in due}.items():
             # Another listener of this ledger may have been quicker.
             with suppress(IllegalTransitionError):
                 self.ledger.advance(uid, SeriesEvent.QUIET_PERIOD_OVER, now)

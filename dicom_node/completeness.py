@@ -25,6 +25,10 @@ SERIES_INCOMPLETE: Final = "SERIES_INCOMPLETE"
 """Code of the alarm about a series of which the PACS has images that are not here."""
 
 
+_ANNOUNCED_PATIENCE_S: Final = 60.0
+"""How long announced images are waited for that the quiet period did not bring."""
+
+
 class Holdings(Protocol):
     """What is asked of a PACS; see ``query.Archive``. Raises ``PeerError``."""
 
@@ -77,7 +81,7 @@ class ProofDesk:
         """
         query = self.settings.query_for(record.source_ae_title)
         if query is None:
-            return True
+            return self._is_as_announced(record, now)
         uid, revision = record.series_instance_uid, record.revision
         proof = self.ledger.proofs.of(uid, revision)
         if proof is None:
@@ -86,10 +90,52 @@ class ProofDesk:
             self.ledger.proofs.put(Proof(uid, revision, False, "not asked yet", due_at))
             return False
         if not proof.settled and now >= proof.due_at:
-            sentence = f"{TIMER_ONLY}: {query.ae_title} was not heard in {query.patience_s:g} s"
+            unheard = f"{TIMER_ONLY}: {query.ae_title} was not heard in {query.patience_s:g} s"
+            announced = compare_with_announced(record, self.ledger)
+            sentence = unheard if announced is None else announced.sentence
             self.ledger.proofs.put(Proof(uid, revision, True, sentence, now))
             return True
         return proof.settled
+
+    def _is_as_announced(self, record: SeriesRecord, now: datetime) -> bool:
+        """Whether what was announced is here; what is missing is waited for, but not for ever."""
+        uid, revision = record.series_instance_uid, record.revision
+        proof = self.ledger.proofs.of(uid, revision)
+        if proof is not None and proof.settled:
+            return True
+        verdict = compare_with_announced(record, self.ledger)
+        if verdict is None:
+            return True
+        if verdict.missing and (proof is None or now < proof.due_at):
+            if proof is None:
+                due_at = now + timedelta(seconds=_ANNOUNCED_PATIENCE_S)
+                self.ledger.proofs.put(Proof(uid, revision, False, verdict.sentence, due_at))
+            return False
+        self.ledger.proofs.put(Proof(uid, revision, True, verdict.sentence, now))
+        if verdict.missing:
+            self.ledger.alarms.raise_(SERIES_INCOMPLETE, uid, verdict.sentence, now)
+        return True
+
+
+def compare_with_announced(record: SeriesRecord, ledger: Ledger) -> Verdict | None:
+    """Compare what is here of a series with what a peer announced of it.
+
+    Returns
+    -------
+    Verdict or None
+        ``None`` when nobody has announced anything.
+    """
+    said = ledger.announcements.of(record.series_instance_uid)
+    if said is None:
+        return None
+    instances = ledger.instances(record.series_instance_uid)
+    here = {instance.sop_instance_uid for instance in instances}
+    missing = len(said.sop_instance_uids - here)
+    found = len(said.sop_instance_uids) - missing
+    sentence = (
+        f"{found} of {len(said.sop_instance_uids)}, announced by {said.said_by} ({said.kind})"
+    )
+    return Verdict(f"{sentence}, {missing} missing" if missing else sentence, missing)
 
 
 def prove(
@@ -147,6 +193,8 @@ def record_proof(
     holdings = _holdings_of(query, settings)
     fetch = fetch_of(query, settings, ledger)
     verdict = prove(record, ledger, query.ae_title, holdings, fetch)
+    if verdict.sentence.startswith(TIMER_ONLY):
+        verdict = compare_with_announced(record, ledger) or verdict
     ledger.proofs.put(Proof(series_instance_uid, revision, True, verdict.sentence, now))
     if verdict.missing:
         ledger.alarms.raise_(SERIES_INCOMPLETE, series_instance_uid, verdict.sentence, now)

@@ -12,6 +12,7 @@ from pydicom.uid import UID
 from dicom_node import __version__
 from dicom_node.admission import CANNOT_UNDERSTAND, MISMATCH, OUT_OF_RESOURCES
 from dicom_node.ae import MAXIMUM_PDU_BYTES
+from dicom_node.announcements import ANNOUNCING, INVALID_VALUE, PROCESSING_FAILURE, SUCCESS
 from dicom_node.audit_events import UserAction
 from dicom_node.audit_messages import (
     APPLICATION_ACTIVITY,
@@ -85,6 +86,7 @@ def statement(result_names: Iterable[str]) -> str:
         _audit(),
         _characters(),
         _queries(),
+        _announcements(),
     )
     return "\n".join(line for part in parts for line in part) + "\n"
 
@@ -115,7 +117,8 @@ def _overview(result_names: Iterable[str]) -> Iterator[str]:
     ]
     commitment = (UID(_COMMITMENT).name, _COMMITMENT, "yes", "no")
     queries = [(UID(uid).name, uid, "yes", "no") for uid in _QUERIES]
-    rows = (*receives, *dict.fromkeys(sends), commitment, *queries)
+    announced = [(UID(uid).name, uid, "no", "yes") for uid in ANNOUNCING]
+    rows = (*receives, *dict.fromkeys(sends), commitment, *queries, *announced)
     yield from _table(("SOP Class", "UID", "SCU", "SCP"), rows)
     yield from _prose(
         "Not supported: Query/Retrieve, Worklist and Print as SCP, media, Deflated transfer "
@@ -356,6 +359,29 @@ def _queries() -> Iterator[str]:
             ("C-FIND", "STUDY", patient),
             ("C-FIND", "SERIES", series),
             ("C-GET", "SERIES", "UIDs"),
+        ),
+    )
+
+
+def _announcements() -> Iterator[str]:
+    yield ""
+    yield "## 10 Instance Availability Notification and Modality Performed Procedure Step as SCP"
+    yield ""
+    yield from _prose(
+        "For peers with service `notify`. The lists of images in an N-CREATE of Instance "
+        "Availability Notification, and in the N-CREATE or N-SET that completes a procedure step, "
+        "are compared with what has arrived: a series whose images are all here waits no longer, "
+        "and the record says what is missing of another one. Procedure steps are not kept: an "
+        "N-SET is answered with success whether Psoas knows its step or not, and nothing can be "
+        "retrieved (N-GET)."
+    )
+    yield ""
+    yield from _table(
+        ("Status", "When"),
+        (
+            (f"{SUCCESS:04X}", "recorded, or nothing in it is for Psoas"),
+            (f"{INVALID_VALUE:04X}", "a UID is missing or malformed, or the list is too long"),
+            (f"{PROCESSING_FAILURE:04X}", "the ledger cannot be written"),
         ),
     )
 

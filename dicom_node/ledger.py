@@ -19,6 +19,7 @@ from sqlalchemy import (
 
 from dicom_node.config import CompletionSettings
 from dicom_node.database import BUSY_TIMEOUT_MS, Database
+from dicom_node.ledger_announcements import Announcements
 from dicom_node.ledger_arrivals import Arrival, add_arrivals
 from dicom_node.ledger_capabilities import CapabilityLedger
 from dicom_node.ledger_clock import shift_times
@@ -99,6 +100,7 @@ class Ledger:
         self._quick = None if file is None else QuickWriter(file, BUSY_TIMEOUT_MS)
         self.retention = Retention(database)
         self.proofs = Proofs(database)
+        self.announcements = Announcements(database)
         self.results = ResultLedger(database)
         self.capabilities = CapabilityLedger(database)
         self.prior_searches = PriorSearches(database)

@@ -417,6 +417,28 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class Announcement:
+    """Images of a series that a peer says there are.
+
+    Parameters
+    ----------
+    series_instance_uid : str
+    kind : str
+        ``"IAN"`` (Instance Availability Notification) or ``"MPPS"``.
+    said_by : str
+        AE title.
+    said_at : datetime
+    sop_instance_uids : frozenset of str
+    """
+
+    series_instance_uid: str
+    kind: str
+    said_by: str
+    said_at: datetime
+    sop_instance_uids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """Something that a person should look at.
 

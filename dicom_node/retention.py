@@ -14,7 +14,8 @@ from dicom_node.spool_release import FRESH_S, discard_instance, discard_results,
 logger = structlog.get_logger(__name__)
 
 _REMEMBERED: Final = timedelta(days=30)
-"""A release that broke off so long ago is finished when its series is forgotten."""
+"""Announcements are kept for so long, and a release that broke off is finished at a start; one
+that is older when its series is forgotten."""
 _AT_ONCE: Final = 100
 """Series that one step lets go of; the others follow with the next one."""
 
@@ -78,6 +79,7 @@ class Releaser:
         for record in retention.forgettable(old, _AT_ONCE):
             self._forget(record)
         retention.forget_alarms(old)
+        self.outbox.ledger.announcements.forget(now - _REMEMBERED)
 
     def _release(self, record: SeriesRecord, now: datetime) -> None:
         ledger, spool = self.outbox.ledger, self.outbox.spool

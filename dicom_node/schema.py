@@ -1,5 +1,6 @@
 """The tables of the ledger, with the way from a row to a record."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ from typing_extensions import override
 
 from dicom_node.records import (
     Alarm,
+    Announcement,
     Delivery,
     DeliveryState,
     HistoryEntry,
@@ -185,6 +187,18 @@ PROOF: Final = Table(
     Column("settled", Boolean, nullable=False),
     Column("sentence", Text, nullable=False),
     Column("due_at", UtcDateTime, nullable=False),
+)
+
+ANNOUNCEMENT: Final = Table(
+    "announcement",
+    METADATA,
+    # Of a series that may not have arrived yet, so it refers to none.
+    Column("series_instance_uid", _UID, primary_key=True),
+    Column("kind", _WORD, nullable=False),
+    Column("said_by", String(16), nullable=False),
+    Column("said_at", UtcDateTime, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("sop_instance_uids", Text, nullable=False),
 )
 
 ALARM: Final = Table(
@@ -416,6 +430,17 @@ def to_proof(row: Row[Any]) -> Proof:
         settled=row.settled,
         sentence=row.sentence,
         due_at=row.due_at,
+    )
+
+
+def to_announcement(row: Row[Any]) -> Announcement:
+    """Announcement of a row of ``ANNOUNCEMENT``."""
+    return Announcement(
+        series_instance_uid=row.series_instance_uid,
+        kind=row.kind,
+        said_by=row.said_by,
+        said_at=row.said_at,
+        sop_instance_uids=frozenset(json.loads(row.sop_instance_uids)),
     )
 
 

@@ -14,6 +14,7 @@ from pynetdicom import AE
 
 from dicom_node.administration import under_way
 from dicom_node.ae import build_ae
+from dicom_node.announcements import AnnouncementDesk
 from dicom_node.assembly import Assembly
 from dicom_node.audit_process import auditing
 from dicom_node.celery_app import work_lease_s
@@ -90,8 +91,11 @@ def serve(
             steward.resume(utc_now())
         # pynetdicom collects all garbage twice a minute; what is there for good need not be seen.
         gc.freeze()
-        desk = ReportDesk(settings, Custody(outbox), utc_now)
-        with auditing(settings, receiver.audit), listening(settings, receiver, desk) as port:
+        desks = (
+            ReportDesk(settings, Custody(outbox), utc_now),
+            AnnouncementDesk(settings, ledger, utc_now),
+        )
+        with auditing(settings, receiver.audit), listening(settings, receiver, *desks) as port:
             ready(port)
             clock_watch = ClockWatch(ledger)
             while not stop.wait(_TICK_S):
@@ -126,7 +130,7 @@ def stop_on_signals(stop: threading.Event) -> None:
 
 @contextmanager
 def listening(
-    settings: NodeSettings, receiver: Receiver, desk: ReportDesk | None = None
+    settings: NodeSettings, receiver: Receiver, *desks: ReportDesk | AnnouncementDesk
 ) -> Iterator[int]:
     """Accept associations; at the end let open ones finish for a moment, then abort them.
 
@@ -144,7 +148,7 @@ def listening(
     """
     ae = build_ae(settings.listener)
     handlers = receiver.handlers()
-    if desk is not None:
+    for desk in desks:
         desk.prepare(ae)
         handlers += desk.handlers()
     servers = open_servers(settings, ae, handlers, receiver.audit, utc_now)
