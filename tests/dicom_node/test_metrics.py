@@ -9,9 +9,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
@@ -282,6 +286,35 @@ def test_the_dashboard_has_what_grafana_needs(repository: Path) -> None:
         corner = (place["x"], place["y"])
         assert corner not in taken
         taken.add(corner)
+
+
+def unknown(told: Any, known: Any, place: str) -> Iterator[str]:
+    """Places of what a reader did not understand or changed."""
+    if isinstance(told, dict) and isinstance(known, dict):
+        for key, value in told.items():
+            if key not in known:
+                yield f"{place}.{key}"
+            else:
+                yield from unknown(value, known[key], f"{place}.{key}")
+    elif isinstance(told, list) and isinstance(known, list) and len(told) == len(known):
+        for number, (one, other) in enumerate(zip(told, known, strict=True)):
+            yield from unknown(one, other, f"{place}[{number}]")
+    elif told != known:
+        yield place
+
+
+def test_grafana_knows_every_field_of_the_dashboard(repository: Path) -> None:
+    path = repository / "deploy" / "monitoring" / "grafana-dashboard.json"
+    dashboard = json.loads(path.read_text())
+    register_default_plugins()
+
+    def as_grafana_reads(told: dict[str, Any]) -> Any:
+        return json.loads(json.dumps(Dashboard.from_json(told), cls=JSONEncoder))
+
+    assert list(unknown(dashboard, as_grafana_reads(dashboard), "dashboard")) == []
+    dashboard["panels"][0]["fieldConfig"]["defaults"]["unitt"] = "s"
+    (seen,) = unknown(dashboard, as_grafana_reads(dashboard), "dashboard")
+    assert seen.endswith(".unitt")
 
 
 def test_rules_and_dashboard_name_only_what_is_told(bench: Bench, repository: Path) -> None:
