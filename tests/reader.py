@@ -1,9 +1,16 @@
-"""A reader who corrects a segmentation in a viewer and sends it back: highdicom writes it."""
+"""A reader who corrects a segmentation in a viewer and sends it back.
 
+highdicom or dcmqi writes it: two libraries that nobody here wrote, with habits of their own.
+"""
+
+import json
+import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import highdicom
 import numpy as np
+import SimpleITK
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import generate_uid
@@ -42,6 +49,65 @@ def corrected(
     pixels[0, ..., 1:] &= ~pixels[0, ..., :1]
     with quiet():  # highdicom has its doubts about names of patients
         return _written(ours, image, pixels, numbers)
+
+
+def corrected_by_dcmqi(
+    tool: Callable[[str], str], segmentation: Path, images: Path, change: Change, folder: Path
+) -> Path:
+    """Read a segmentation with dcmqi, change its first segment, write all of it with dcmqi.
+
+    Parameters
+    ----------
+    tool : callable
+        Path of a program by its name.
+    segmentation : Path
+    images : Path
+        Folder of the series that it lies on.
+    change : callable
+        From the mask of the slice that holds any, shape (rows, columns), to the corrected one.
+    folder : Path
+        For what lies between; must not exist.
+    """
+    folder.mkdir()
+    _run(
+        *(tool("segimage2itkimage"), "--inputDICOM", segmentation),
+        *("--outputDirectory", folder, "-t", "nrrd", "-p", "read"),
+    )
+    masks = sorted(folder.glob("read-*.nrrd"), key=lambda path: int(path.stem.rsplit("-")[-1]))
+    _change_mask(masks[0], change)
+    result = folder / "corrected.dcm"
+    _run(
+        *(tool("itkimage2segimage"), "--skip", "1", "--inputDICOMDirectory", images),
+        *("--inputImageList", ",".join(str(mask) for mask in masks)),
+        *("--inputMetadata", _metadata(folder / "read-meta.json"), "--outputDICOM", result),
+    )
+    return result
+
+
+def _change_mask(path: Path, change: Change) -> None:
+    image = SimpleITK.ReadImage(str(path))
+    pixels = SimpleITK.GetArrayFromImage(image)
+    for plane in pixels:
+        if plane.any():
+            plane[:] = change(plane > 0) * plane.max()
+    changed = SimpleITK.GetImageFromArray(pixels)
+    changed.CopyInformation(image)
+    SimpleITK.WriteImage(changed, str(path))
+
+
+def _metadata(path: Path) -> Path:
+    """Give the new object a series description of its own, as a reader's software would."""
+    content = json.loads(path.read_text())
+    content["SeriesDescription"], content["SeriesNumber"] = "Corrected in a viewer", "77"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def _run(*command: object) -> None:
+    run = subprocess.run(
+        [str(word) for word in command], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stdout[-1000:] + run.stderr[-1000:]
 
 
 def _written(

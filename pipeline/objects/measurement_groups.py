@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import highdicom
+import numpy as np
 from pydicom.sr.coding import Code
 from pydicom.uid import SegmentationStorage
 
@@ -40,7 +41,9 @@ def groups_on_segments(analysis: Analysis, context: ResultContext, frame: Frame)
 
     Numbers of muscle come first, with a reference to its segment; then the outline of the
     vertebra on the source image under the same tracking UID, on whose image viewers that cannot
-    place a segmentation show them; then the numbers of each kind of fat.
+    place a segmentation show them. The same for each kind of fat, but its outline lies on the
+    frame of the segmentation: OHIF shows nothing at all of a report with a group that has no
+    outline, and on the source image the numbers of fat would cover those of muscle.
 
     Parameters
     ----------
@@ -49,51 +52,30 @@ def groups_on_segments(analysis: Analysis, context: ResultContext, frame: Frame)
     frame : Frame
         Of the measured slice.
     """
-    muscle, *fats = (
-        highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+    groups: list[Group] = []
+    for tissue in _stated_tissues(analysis, context):
+        numbers = highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=_segment(analysis, context, frame, tissue),
             **_about(analysis, context, tissue),
         )
-        for tissue in _stated_tissues(analysis, context)
-    )
-    return [_remarked(muscle, analysis, context), outline_group(analysis, context, frame), *fats]
+        if tissue is _MUSCLE:
+            groups += [_remarked(numbers, analysis, context), _vertebra(analysis, context, frame)]
+        else:
+            groups += [numbers, _extent(analysis, context, tissue)]
+    return groups
 
 
 def groups_on_images(analysis: Analysis, context: ResultContext, frame: Frame) -> list[Group]:
-    """Do what ``groups_on_segments`` does for who gets no segmentation: refer to the image."""
-    muscle, *fats = (
-        highdicom.sr.MeasurementsAndQualitativeEvaluations(
-            source_images=[
-                highdicom.sr.SourceImageForMeasurementGroup(
-                    sop_class_uid(frame.dataset),
-                    sop_instance_uid(frame.dataset),
-                    _frame_numbers(frame),
-                )
-            ],
-            **_about(analysis, context, tissue),
-        )
-        for tissue in _stated_tissues(analysis, context)
+    """Do the same for who gets no segmentation: muscle alone, with a reference to the image."""
+    muscle = highdicom.sr.MeasurementsAndQualitativeEvaluations(
+        source_images=[
+            highdicom.sr.SourceImageForMeasurementGroup(
+                sop_class_uid(frame.dataset), sop_instance_uid(frame.dataset), _frame_numbers(frame)
+            )
+        ],
+        **_about(analysis, context, _MUSCLE),
     )
-    return [_remarked(muscle, analysis, context), outline_group(analysis, context, frame), *fats]
-
-
-def outline_group(
-    analysis: Analysis, context: ResultContext, frame: Frame
-) -> highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    """Outline the vertebra on the source image, under the tracking UID of muscle."""
-    region = highdicom.sr.ImageRegion(
-        graphic_type="POLYLINE",
-        graphic_data=spine_outline(analysis.volume, analysis.composition.level.slice_index),
-        source_image=highdicom.sr.SourceImageForRegion(
-            sop_class_uid(frame.dataset), sop_instance_uid(frame.dataset), _frame_numbers(frame)
-        ),
-    )
-    return highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(analysis, context, _MUSCLE),
-        referenced_region=region,
-        finding_type=codes.TISSUE_CONCEPTS[SKELETAL_MUSCLE].code,
-        algorithm_id=_algorithm(analysis),
-    )
+    return [_remarked(muscle, analysis, context), _vertebra(analysis, context, frame)]
 
 
 def segmentation_uid(analysis: Analysis, context: ResultContext) -> str:
@@ -101,6 +83,47 @@ def segmentation_uid(analysis: Analysis, context: ResultContext) -> str:
     if context.reader is not None:
         return context.reader.sop_instance_uid
     return derived_uid(analysis, context, "seg")
+
+
+def _vertebra(analysis: Analysis, context: ResultContext, frame: Frame) -> Group:
+    """Outline the vertebra on the source image."""
+    region = highdicom.sr.ImageRegion(
+        graphic_type="POLYLINE",
+        graphic_data=spine_outline(analysis.volume, analysis.composition.level.slice_index),
+        source_image=highdicom.sr.SourceImageForRegion(
+            sop_class_uid(frame.dataset), sop_instance_uid(frame.dataset), _frame_numbers(frame)
+        ),
+    )
+    return _outline(analysis, context, _MUSCLE, region)
+
+
+def _extent(analysis: Analysis, context: ResultContext, tissue: Tissue) -> Group:
+    """Draw a rectangle round a tissue on its frame of the segmentation."""
+    labels = analysis.mask.slice_labels(analysis.composition.level.slice_index)
+    rows, columns = (np.flatnonzero((labels == tissue.label).any(axis=axis)) for axis in (1, 0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    region = highdicom.sr.ImageRegion(
+        graphic_type="POLYLINE",
+        graphic_data=np.array(corners, dtype=np.float64),
+        source_image=highdicom.sr.SourceImageForRegion(
+            SegmentationStorage,
+            segmentation_uid(analysis, context),
+            [_frame_number(analysis, context, tissue)],
+        ),
+    )
+    return _outline(analysis, context, tissue, region)
+
+
+def _outline(
+    analysis: Analysis, context: ResultContext, tissue: Tissue, region: highdicom.sr.ImageRegion
+) -> Group:
+    return highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(analysis, context, tissue),
+        referenced_region=region,
+        finding_type=codes.TISSUE_CONCEPTS[tissue.name].code,
+        algorithm_id=_algorithm(analysis),
+    )
 
 
 def _stated_tissues(analysis: Analysis, context: ResultContext) -> Iterator[Tissue]:

@@ -1,11 +1,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
 from pipeline.analyze import AnalysisRequest
 from pipeline.correct import CorrectedResult, measure_correction
@@ -16,7 +17,8 @@ from pipeline.preprocess import PreprocessSpec
 from pipeline.tissues import SKELETAL_MUSCLE
 from pipeline.types import Analysis
 from tests.phantoms import TorsoPhantom, phantom_analysis
-from tests.reader import corrected, values_of
+from tests.pipeline.objects.test_sr import groups, named
+from tests.reader import corrected, corrected_by_dcmqi, values_of
 
 PHANTOM = TorsoPhantom(shape=(5, 128, 128))
 LEVEL = 2
@@ -103,6 +105,29 @@ def test_report_says_who_corrected_what(case: Case) -> None:
     assert tracking_uid == case.segmentation.SegmentSequence[0].TrackingUID
     assert tracking_uid in str(report)
     assert case.segmentation.SOPInstanceUID not in str(report)
+
+
+def test_segmentation_written_by_dcmqi_is_measured(
+    case: Case, tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    PHANTOM.write_series(tmp_path / "images")
+    case.segmentation.save_as(tmp_path / "ours.dcm", enforce_file_format=True)
+    path = corrected_by_dcmqi(
+        tool, tmp_path / "ours.dcm", tmp_path / "images", left_half, tmp_path / "dcmqi"
+    )
+    analysis, objects = case.measure(dcmread(path))
+    by_highdicom, _ = case.measure(corrected(case.segmentation, case.images, left_half, segments=3))
+    assert analysis.composition.tissues == by_highdicom.composition.tissues
+    # Every number refers to the frame and the tracking UID of the reader's own segment.
+    segments = dcmread(path).SegmentSequence
+    for group in groups(objects["sr"]):
+        reference = [item.ReferencedSOPSequence[0] for item in named(group, "121214")]
+        assert all(
+            one.ReferencedSOPInstanceUID == dcmread(path).SOPInstanceUID for one in reference
+        )
+        (uid,) = (item.UID for item in named(group, "112040"))
+        assert uid in {segment.TrackingUID for segment in segments}
 
 
 def test_two_corrections_make_two_reports(case: Case) -> None:

@@ -113,7 +113,7 @@ def test_segment_and_both_groups_share_one_tracking_uid() -> None:
     analysis, context = phantom_analysis(PHANTOM), context_of(PHANTOM)
     muscle, *fats = seg.build(analysis, context).SegmentSequence
     uids = [named(group, "112040")[0].UID for group in groups(sr.build(analysis, context))]
-    assert uids == [muscle.TrackingUID] * 2 + [fat.TrackingUID for fat in fats]
+    assert uids == [one.TrackingUID for one in (muscle, *fats) for _ in range(2)]
 
 
 def test_the_report_refers_to_the_segmentation_by_frame_alone() -> None:
@@ -277,9 +277,9 @@ def test_second_opinion_is_reported_with_the_classifier_that_gave_it() -> None:
 def test_every_tissue_with_pixels_is_measured_on_its_own_segment() -> None:
     analysis, context = phantom_analysis(PHANTOM), context_of(PHANTOM)
     segments = seg.build(analysis, context).SegmentSequence
-    muscle, _outline, *fats = groups(sr.build(analysis, context))
-    assert len(fats) == len(segments) - 1 == 2
-    for number, (group, segment) in enumerate(zip([muscle, *fats], segments, strict=True), 1):
+    found = groups(sr.build(analysis, context))
+    assert len(segments) == 3
+    for number, (group, segment) in enumerate(zip(found[::2], segments, strict=True), 1):
         finding, kind = (
             named(group, "121071")[0].ConceptCodeSequence[0],
             segment.SegmentedPropertyTypeCodeSequence[0],
@@ -298,6 +298,20 @@ def test_every_tissue_with_pixels_is_measured_on_its_own_segment() -> None:
         assert value_of(group, "112031", "373098007") == pytest.approx(size.mean_hu, abs=0.006)
 
 
+def test_every_group_has_an_outline_or_ohif_shows_nothing() -> None:
+    found = groups(build())
+    outlined = [[item.ValueType for item in group.ContentSequence] for group in found]
+    assert ["SCOORD" in kinds for kinds in outlined] == [False, True] * 3
+    (region,) = [item for item in found[3].ContentSequence if item.ValueType == "SCOORD"]
+    points = np.array(region.GraphicData).reshape(-1, 2)
+    labels = phantom_analysis(PHANTOM).mask.slice_labels(2)
+    rows, columns = np.nonzero(labels == 3)
+    assert points.min(axis=0).tolist() == [columns.min(), rows.min()]
+    assert points.max(axis=0).tolist() == [columns.max() + 1, rows.max() + 1]
+    (image,) = region.ContentSequence
+    assert image.ReferencedSOPSequence[0].ReferencedSOPClassUID.name == "Segmentation Storage"
+
+
 def test_a_tissue_without_pixels_is_not_reported() -> None:
     analysis = phantom_analysis(PHANTOM)
     labels = analysis.mask.labels.copy()
@@ -305,7 +319,7 @@ def test_a_tissue_without_pixels_is_not_reported() -> None:
     without = dataclasses.replace(analysis, mask=dataclasses.replace(analysis.mask, labels=labels))
     findings = [named(group, "121071")[0] for group in groups(build(without))]
     values = [finding.ConceptCodeSequence[0].CodeValue for finding in findings]
-    assert values == ["127954009", "127954009", "VAT"]
+    assert values == ["127954009"] * 2 + ["VAT"] * 2
 
 
 def test_what_is_asked_first_stands_first() -> None:
@@ -358,5 +372,9 @@ def test_a_report_without_segmentation_says_the_same_and_refers_to_the_image_onl
             if item.ValueType in {"NUM", "TEXT", "CODE"}
         ]
 
-    assert said(alone) == said(report)
+    # Of muscle alone: what is said of fat needs the segmentation to refer to.
+    assert [one for group in groups(alone) for one in said(group)] == [
+        one for group in groups(report)[:2] for one in said(group)
+    ]
+    assert len(groups(alone)) == 2
     assert alone.SOPInstanceUID != report.SOPInstanceUID

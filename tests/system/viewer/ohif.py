@@ -146,6 +146,8 @@ def _correlation(screen: Image.Image, stored: Image.Image, scale: float) -> floa
     left, top = (screen.width - size[0]) // 2, (screen.height - size[1]) // 2
     shown = np.asarray(screen.crop((left, top, left + size[0], top + size[1])), dtype=np.float64)
     drawn = np.asarray(stored.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
+    if shown.std() == 0:
+        return 0.0  # nothing is shown
     return float(np.corrcoef(shown.ravel(), drawn.ravel())[0, 1])
 
 
