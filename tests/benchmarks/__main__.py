@@ -20,6 +20,7 @@ from tests.benchmarks.machine import Cost, description, program_version
 from tests.benchmarks.series import write_resliced, write_series
 
 _DEMO = Path(__file__).parents[2] / "dicom_node" / "demo" / "ct"
+_FEW_SLICES = 20
 _PROGRAMS = {"Orthanc": "Orthanc", "storescp --fork": "storescp"}
 
 
@@ -35,12 +36,25 @@ class Extent:
     associations : tuple of int
     series : tuple of int
         Sizes of the ledger.
+    many_associations, many_slices : tuple of int
+        How far growth is followed.
+    whole_series : int
+        That go through a whole node.
+    patch_cells : int
+        Edge of the window of the 3D network.
+    compiling : bool
+        Whether PyTorch's compiler takes part, which needs minutes.
     """
 
     rounds: int = 5
     images: int = 300
     associations: tuple[int, ...] = (1, 4, 8)
     series: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    many_associations: tuple[int, ...] = (1, 10, 25, 50)
+    many_slices: tuple[int, ...] = (100, 300, 1_000, 3_000)
+    whole_series: int = 10
+    patch_cells: int = 128
+    compiling: bool = True
 
 
 def ingest(extent: Extent, folder: Path) -> Iterator[str]:
@@ -54,14 +68,62 @@ def ingest(extent: Extent, folder: Path) -> Iterator[str]:
         for associations in extent.associations
         for receiver in there
     ]
+    results = _run_trials(trials, images, extent.rounds, folder)
+    yield from table(results, size_bytes, len(images))
+
+
+def associations(extent: Extent, folder: Path) -> Iterator[str]:
+    """Receive one series on more and more associations at once."""
+    images = write_series(folder / "series", extent.images)
+    size_bytes = sum(path.stat().st_size for path in images)
+    trials = [Trial("Psoas", number, nodelay=True) for number in extent.many_associations]
+    results = _run_trials(trials, images, extent.rounds, folder)
+    yield from table(results, size_bytes, len(images))
+
+
+def _run_trials(
+    trials: list[Trial], images: list[Path], rounds: int, folder: Path
+) -> dict[Trial, list[Cost]]:
+    size_bytes = sum(path.stat().st_size for path in images)
     results: dict[Trial, list[Cost]] = {trial: [] for trial in trials}
-    for number in range(extent.rounds):
+    for number in range(rounds):
         for trial in trials:
-            cost = run_trial(trial, images)
+            count = sum(map(len, results.values()))
+            cost = run_trial(trial, images, folder / f"store{count}")
             results[trial].append(cost)
             rate = size_bytes / 1e6 / cost.wall_s
             print(f"# round {number + 1}: {trial}: {rate:.0f} MB/s", file=sys.stderr)  # noqa: T201
-    yield from table(results, size_bytes, len(images))
+    return results
+
+
+def slices(extent: Extent, folder: Path) -> Iterator[str]:
+    """Measure longer and longer series with warm models."""
+    from pipeline.analyze import load_models
+    from tests.benchmarks.stages import growth_table
+
+    models = load_models(None, None)
+    yield from growth_table(
+        {
+            number: write_resliced(_DEMO, folder / f"series{number}", number)
+            for number in extent.many_slices
+        },
+        models,
+    )
+
+
+def start(extent: Extent, folder: Path) -> Iterator[str]:
+    """Start each part of a node."""
+    from tests.benchmarks.node import start_table
+
+    yield from start_table(folder, extent.rounds)
+
+
+def throughput(extent: Extent, folder: Path) -> Iterator[str]:
+    """Send many series to a whole node."""
+    from tests.benchmarks.node import throughput_table
+
+    write_resliced(_DEMO, folder / "series", extent.images)
+    yield from throughput_table(folder / "series", folder, extent.whole_series)
 
 
 def stages(extent: Extent, folder: Path) -> Iterator[str]:
@@ -88,6 +150,34 @@ def latency(extent: Extent, folder: Path) -> Iterator[str]:
     yield f"| {extent.images} | {median:.1f} ({walls[0]:.1f} - {walls[-1]:.1f}) | {work:.1f} |"
 
 
+def runtimes(extent: Extent, folder: Path) -> Iterator[str]:
+    """Segment one slice with every runtime that is installed."""
+    from pipeline.analyze import load_models
+    from pipeline.objects.ct_series import read_files, read_volume
+    from tests.benchmarks.runtimes import runtimes_table
+
+    paths = write_resliced(_DEMO, folder / "series", _FEW_SLICES)
+    volume = read_volume(next(iter(read_files(paths).values())))
+    models = load_models(None, None)
+    slice_index = models.level_finder.find(volume).slice_index
+    yield from runtimes_table(
+        models.segmenter, volume, slice_index, extent.rounds, compiling=extent.compiling
+    )
+
+
+def whole_volume(extent: Extent, folder: Path) -> Iterator[str]:
+    """Find and segment one slice, beside a 3D network over the whole volume."""
+    from pipeline.analyze import load_models
+    from pipeline.objects.ct_series import read_files, read_volume
+    from tests.benchmarks.runtimes import whole_volume_table
+
+    paths = write_resliced(_DEMO, folder / "series", extent.images)
+    volume = read_volume(next(iter(read_files(paths).values())))
+    yield from whole_volume_table(
+        load_models(None, None), volume, extent.patch_cells, extent.rounds
+    )
+
+
 def ledger(extent: Extent, folder: Path) -> Iterator[str]:
     """Ask ledgers of several sizes."""
     yield from ledger_table({size: run_ledger(folder, size) for size in extent.series})
@@ -96,7 +186,13 @@ def ledger(extent: Extent, folder: Path) -> Iterator[str]:
 BENCHMARKS: dict[str, Callable[[Extent, Path], Iterator[str]]] = {
     "ingest": ingest,
     "stages": stages,
+    "associations": associations,
+    "slices": slices,
     "latency": latency,
+    "throughput": throughput,
+    "start": start,
+    "runtimes": runtimes,
+    "whole_volume": whole_volume,
     "ledger": ledger,
 }
 

@@ -6,7 +6,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,8 +79,10 @@ class Trial:
     nodelay: bool
 
 
-def run_trial(trial: Trial, images: Sequence[Path]) -> Cost:
-    """Send a series to a fresh receiver with an empty store.
+def run_trial(trial: Trial, images: Sequence[Path], folder: Path) -> Cost:
+    """Send a series to a fresh receiver with an empty store, ``folder``.
+
+    The store stays: ext4 looks at every file deleted within half a minute before it makes another.
 
     Raises
     ------
@@ -92,15 +93,14 @@ def run_trial(trial: Trial, images: Sequence[Path]) -> Cost:
     environment.pop("TCP_NODELAY", None)
     if trial.nodelay:
         environment["TCP_NODELAY"] = "1"
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
-        _receiver(trial, Path(name), environment) as (process, port),
-    ):
+    folder.mkdir()
+    os.sync()  # what earlier receivers did not flush
+    with _receiver(trial, folder, environment) as (process, port):
         with measured(process.pid) as cost:
             _send(port, images, trial.associations, environment)
         kept = sum(
             path.is_file() and path.stat().st_size > _ENOUGH_BYTES and "index" not in path.name
-            for path in Path(name).rglob("*")
+            for path in folder.rglob("*")
             if ".sqlite" not in path.name
         )
         if kept < len(images):

@@ -44,12 +44,12 @@ class Cost:
 def measured(pid: int) -> Iterator[Cost]:
     """Fill in what the processes below and with ``pid`` cost."""
     cost = Cost()
-    busy, cpu, reaped, start = _busy_s(), _tree_cpu_s(pid), _reaped_s(), time.perf_counter()
+    busy, cpu, reaped, start = _busy_s(), tree_cpu_s(pid), _reaped_s(), time.perf_counter()
     yield cost
     cost.wall_s = time.perf_counter() - start
-    cost.cpu_s = _tree_cpu_s(pid) - cpu
+    cost.cpu_s = tree_cpu_s(pid) - cpu
     cost.sender_cpu_s = _reaped_s() - reaped
-    cost.peak_mib = sum(_peak_mib(member) for member in _tree(pid))
+    cost.peak_mib = sum(_status_mib(member, "VmHWM") for member in _tree(pid))
     others_s = _busy_s() - busy - cost.cpu_s - cost.sender_cpu_s
     cost.other_load = max(0.0, others_s / cost.wall_s / _CORES)
 
@@ -124,7 +124,7 @@ def _tree(pid: int) -> list[int]:
     return members
 
 
-def _tree_cpu_s(pid: int) -> float:
+def tree_cpu_s(pid: int) -> float:
     """User and system time of the living processes and of the children that they reaped."""
     return sum(
         sum(int(field) for field in fields[11:15]) / _TICKS
@@ -133,12 +133,17 @@ def _tree_cpu_s(pid: int) -> float:
     )
 
 
-def _peak_mib(pid: int) -> float:
+def resident_mib(pid: int) -> float:
+    """Memory that a process and everything below it hold now."""
+    return sum(_status_mib(member, "VmRSS") for member in _tree(pid))
+
+
+def _status_mib(pid: int, name: str) -> float:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0.0
-    line = next((line for line in status.splitlines() if line.startswith("VmHWM")), "")
+    line = next((line for line in status.splitlines() if line.startswith(name)), "")
     return int(line.split()[1]) / 1024 if line else 0.0
 
 

@@ -1,7 +1,7 @@
 """What each step of a measurement costs a warm worker."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -60,3 +60,14 @@ def run_stages(paths: Sequence[Path], models: Models, rounds: int) -> Stopwatch:
             for dataset in objects.values():
                 dataset.save_as(BytesIO(), enforce_file_format=True)
     return watch
+
+
+def growth_table(series: Mapping[int, Sequence[Path]], models: Models) -> Iterator[str]:
+    """Each step's wall seconds by the number of slices, as a Markdown table."""
+    found = {slices: run_stages(paths, models, 1).wall_s for slices, paths in series.items()}
+    yield "| step, wall s | " + " | ".join(f"{slices:,} slices" for slices in found) + " |"
+    yield "|---" * (len(found) + 1) + "|"
+    for name in next(iter(found.values())):
+        yield (
+            f"| {name} | " + " | ".join(f"{walls[name][0]:.2f}" for walls in found.values()) + " |"
+        )

@@ -6,7 +6,17 @@ import pytest
 
 from tests.benchmarks.__main__ import BENCHMARKS, Extent
 
-SMALL = Extent(rounds=1, images=20, associations=(2,), series=(50,))
+SMALL = Extent(
+    rounds=1,
+    images=20,
+    associations=(2,),
+    series=(50,),
+    many_associations=(1, 3),
+    many_slices=(20,),
+    whole_series=1,
+    patch_cells=32,
+    compiling=False,
+)
 
 pytestmark = [pytest.mark.network, pytest.mark.redis, pytest.mark.slow]
 
