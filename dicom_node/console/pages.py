@@ -83,6 +83,9 @@ class Pages:
         ledger = self._desk.ledger
         values = {
             "counts": ledger.counts(),
+            "switches": tuple(ledger.switches().values()),
+            "alarms": ledger.alarms.standing(),
+            "models": ledger.models.active(),
             "moving": _MOVING,
             "ended": _ENDED,
             "trouble": _TROUBLE,

@@ -109,6 +109,12 @@ def test_a_chart_is_a_picture_with_a_name_and_every_point() -> None:
     assert "style" not in text
 
 
+def test_the_axis_has_numbers_that_people_like_to_read() -> None:
+    text = line_chart({"CT": {"2026-01": 13.3, "2026-02": 3.3}}, ["2026-01", "2026-02"], "", " %")
+    texts = [one.text for one in ET.fromstring(text).findall("text")]  # noqa: S314 - drawn here
+    assert texts[:5] == ["0", "5", "10", "15", "20 %"]
+
+
 def test_an_empty_chart_can_be_drawn() -> None:
     assert ET.fromstring(line_chart({}, [], "Nothing", "")).tag == "svg"  # noqa: S314 - drawn here
 

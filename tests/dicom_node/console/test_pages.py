@@ -11,8 +11,9 @@ from dicom_node.config import CompletionSettings
 from dicom_node.console.actions import _BY_NAME
 from dicom_node.console.rendering import event_words
 from dicom_node.ledger import Ledger
+from dicom_node.model_store import ModelKind
 from dicom_node.outcomes import Outcome, OutcomeKind
-from dicom_node.records import DeliveryState, Reason, ResultFile, SeriesEvent, SeriesState
+from dicom_node.records import DeliveryState, Reason, ResultFile, SeriesEvent, SeriesState, Switch
 from dicom_node.search_keys import SearchAttribute, search_key
 from tests.dicom_node.console.conftest import UID, Visitor
 from tests.dicom_node.factories import START, instance, result_entry
@@ -58,6 +59,18 @@ def test_the_overview_counts_and_lists(operator: Visitor) -> None:
     assert "<b>1</b> <span>failed</span>" in page
     assert "<b>1</b> <span>analyzed</span>" in page
     assert "<b>0</b> <span>receiving</span>" in page
+
+
+def test_the_overview_tells_what_the_node_was_told(operator: Visitor) -> None:
+    ledger, now = operator.desk.ledger, operator.clock()
+    assert "paused" not in operator.client.get("/").text
+    ledger.turn_on(Switch.ANALYSIS_PAUSED, "olga", now)
+    ledger.models.use(ModelKind.SEGMENTER, "candidate-1-0a1b2c3d", "olga", now)
+    ledger.alarms.raise_("SERIES_QUARANTINED", UID, "another patient", now)
+    page = operator.client.get("/").text
+    for words in ("Analysis paused", "by olga", "candidate-1-0a1b2c3d", "another patient"):
+        assert words in page
+    assert f'href="/series/{UID}"' in operator.client.get("/peers").text
 
 
 def test_the_list_is_filtered(operator: Visitor) -> None:
