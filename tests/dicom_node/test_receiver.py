@@ -1,3 +1,5 @@
+import errno
+import os
 import socket
 import subprocess
 import threading
@@ -206,6 +208,52 @@ def test_what_cannot_be_written_is_not_acknowledged(node: Node) -> None:
     association = associate(node)
     assert store(association, *image()) == 0xA700
     folder.unlink()
+    assert store(association, *image()) == 0x0000
+    association.release()
+
+
+def test_an_image_is_flushed_then_named_then_recorded_then_acknowledged(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[str, list[str], int]] = []
+    flush, rename = os.fdatasync, Path.replace
+
+    def note(what: str) -> None:
+        names = [path.name for path in node.spool.path(Path("instances")).rglob("*.dcm")]
+        recorded = node.ledger.list_series()
+        steps.append((what, [name.partition("_")[0] for name in names], len(recorded)))
+
+    def noted_flush(descriptor: int) -> None:
+        is_whole = os.fstat(descriptor).st_size > len(image()[0])
+        note("flush" if is_whole else "flush of a part")
+        flush(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        renamed = rename(path, target)
+        note("rename")
+        return renamed
+
+    association = associate(node)
+    monkeypatch.setattr(os, "fdatasync", noted_flush)
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    assert store(association, *image()) == 0x0000
+    note("success")
+    association.release()
+    assert steps == [("flush", [], 0), ("rename", ["1.2.3.1"], 0), ("success", ["1.2.3.1"], 1)]
+
+
+def test_what_the_disk_does_not_flush_is_not_acknowledged(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    association = associate(node)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fdatasync", broken)
+        assert store(association, *image()) == 0xA700
+    assert node.ledger.list_series() == ()
+    assert list(node.spool.path(Path("instances")).rglob("*.dcm")) == []
     assert store(association, *image()) == 0x0000
     association.release()
 
