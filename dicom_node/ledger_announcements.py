@@ -63,7 +63,7 @@ def _put(connection: Connection, said: Announcement) -> None:
         "kind": said.kind,
         "said_by": said.said_by,
         "said_at": said.said_at,
-        "number": len(uids),
+        "image_count": len(uids),
         "sop_instance_uids": json.dumps(sorted(uids)),
     }
     if before is None:
@@ -80,7 +80,7 @@ def _arrived(connection: Connection) -> tuple[SeriesRecord, ...]:
         .join(ANNOUNCEMENT, ANNOUNCEMENT.c.series_instance_uid == SERIES.c.series_instance_uid)
         .where(
             SERIES.c.state == SeriesState.RECEIVING.value,
-            SERIES.c.instance_count == ANNOUNCEMENT.c.number,
+            SERIES.c.instance_count == ANNOUNCEMENT.c.image_count,
         )
     )
     found = []

@@ -197,7 +197,7 @@ ANNOUNCEMENT: Final = Table(
     Column("kind", _WORD, nullable=False),
     Column("said_by", String(16), nullable=False),
     Column("said_at", UtcDateTime, nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("image_count", Integer, nullable=False),
     Column("sop_instance_uids", Text, nullable=False),
 )
 

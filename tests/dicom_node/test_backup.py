@@ -14,7 +14,7 @@ from dicom_node.config import CompletionSettings, NodeSettings
 from dicom_node.database import Database, schema_version
 from dicom_node.errors import BackupError
 from dicom_node.ledger import Ledger
-from dicom_node.records import DeliveryState, ResultFile, SeriesEvent, SeriesState
+from dicom_node.records import Announcement, DeliveryState, ResultFile, SeriesEvent, SeriesState
 from dicom_node.recovery import Recovery
 from dicom_node.spool import FileIdentity, Spool, WorkOrder
 from tests.dicom_node.datasets import ct_header, encoded
@@ -49,6 +49,9 @@ def used_node(folder: Path) -> NodeSettings:
         ledger.record_delivery(
             delivery, DeliveryState.ACCEPTED, START, next_attempt_at=START, status=0, detail=""
         )
+        ledger.announcements.record(
+            [Announcement(UID, "IAN", "CT1", START, frozenset({"1.2.3.1"}))]
+        )
         ledger.alarms.raise_("CLOCK_STEPPED", "clock", "the clock stepped", START)
     return settings
 
@@ -59,7 +62,7 @@ def contents(settings: NodeSettings) -> tuple[object, ...]:
         series = ledger.list_series()
         uids = [record.series_instance_uid for record in series]
         known = [(ledger.instances(u), ledger.history(u), ledger.deliveries(u)) for u in uids]
-        alarms = ledger.alarms.standing()
+        alarms = ledger.alarms.standing(), ledger.announcements.of(UID)
     spool = Spool.of(settings.storage).path(Path())
     found = [p.relative_to(spool) for p in spool.rglob("*") if p.is_file()]
     # What waits for images that nobody has sent yet is nobody's.

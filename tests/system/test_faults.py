@@ -20,10 +20,12 @@ from tests.system.faults import (
     bench_in,
     broken_round,
     images_at_the_hand_over,
+    poison,
     run,
     two_sources_at_once,
 )
 from tests.system.sending import Sent
+from tests.system.stub_worker import HANG
 
 SHORT = ("listener killed", "working process killed", "PACS aborts")
 UID, STUDY = "1.2.3", "1.2"
@@ -40,7 +42,7 @@ SR = ResultFile("2.25.2", "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.1.2.1"
 def test_every_acknowledged_image_is_accounted_for(tmp_path: Path) -> None:
     with bench_in(tmp_path, seed=1, mount=True) as bench:
         plays = [broken_round(name, FAULTS[name]) for name in SHORT]
-        plays += [images_at_the_hand_over, two_sources_at_once]
+        plays += [images_at_the_hand_over, two_sources_at_once, poison(HANG)]
         if bench.mounted:
             plays += [broken_round(name, act) for name, act in DISK_FAULTS.items()][:1]
         findings = run(bench, plays, lambda _text: None)

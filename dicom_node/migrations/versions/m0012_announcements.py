@@ -15,7 +15,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("said_by", sa.String(16), nullable=False),
         sa.Column("said_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("image_count", sa.Integer(), nullable=False),
         sa.Column("sop_instance_uids", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("series_instance_uid", name="pk_announcement"),
     )
