@@ -5,6 +5,7 @@ from datetime import datetime
 from html import escape
 from typing import Final
 
+from dicom_node.axes import readable_range
 from dicom_node.shadow_report import Agreement, Comparison, Pair, Reading, other_slices
 
 _WIDTH: Final = 760
@@ -178,7 +179,8 @@ class _Axis:
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
         margin = (max(values) - min(values)) * 0.1 or 1.0
-        self.low, self.high = min(values) - margin, max(values) + margin
+        low, high = min(values) - margin, max(values) + margin
+        self.low, self.high = readable_range(low, high, _STEPS)
         self._start, self._end = start, end
 
     def at(self, value: float) -> float:
@@ -193,12 +195,12 @@ def _grid(across: _Axis, up: _Axis) -> str:
     right = _WIDTH - _RIGHT
     rows = "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{up.at(y):.1f}" y2="{up.at(y):.1f}"/>'
-        f'<text x="{_LEFT - 6}" y="{up.at(y) + 4:.1f}" text-anchor="end">{y:.1f}</text>'
+        f'<text x="{_LEFT - 6}" y="{up.at(y) + 4:.1f}" text-anchor="end">{y:g}</text>'
         for y in up.ticks()
     )
     columns = "".join(
         f'<text x="{across.at(x):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">'
-        f"{x:.0f}</text>"
+        f"{x:g}</text>"
         for x in across.ticks()
     )
     return rows + columns

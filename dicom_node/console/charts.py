@@ -1,10 +1,11 @@
 """Draw charts as SVG, on the server: no script, no style that a page's policy forbids."""
 
 from collections.abc import Mapping, Sequence
-from math import floor, log10
 from typing import Final
 
 from markupsafe import Markup
+
+from dicom_node.axes import readable_range
 
 _WIDTH: Final = 720
 _HEIGHT: Final = 260
@@ -39,7 +40,7 @@ def line_chart(
         Whether the axis begins at zero.
     """
     values = [value for line in lines.values() for value in line.values()]
-    low, high = _round(*_range(values, from_zero=from_zero))
+    low, high = readable_range(*_range(values, from_zero=from_zero), _STEPS)
     parts = [_grid(low, high, unit), _months(months)]
     for number, (name, line) in enumerate(lines.items()):
         points = [
@@ -58,18 +59,6 @@ def _range(values: Sequence[float], *, from_zero: bool) -> tuple[float, float]:
     low, high = min(values), max(values)
     margin = (high - low) * 0.15 or abs(high) * 0.1 or 1.0
     return (0.0 if from_zero else low - margin), high + margin
-
-
-def _round(low: float, high: float) -> tuple[float, float]:
-    """Widen a range until its steps are numbers that people like to read."""
-    rough = (high - low) / _STEPS
-    power = 10.0 ** floor(log10(rough))
-    for factor in (1.0, 2.0, 2.5, 5.0, 10.0, 20.0):
-        step = factor * power
-        start = floor(low / step) * step
-        if start + _STEPS * step >= high:
-            return start, start + _STEPS * step
-    return low, high
 
 
 def _x(place: int, count: int) -> float:
