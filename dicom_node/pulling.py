@@ -181,15 +181,18 @@ def pull_by_web(url: str, wanted: Wanted, folder: Path) -> Iterator[RemoteSeries
         The service cannot be reached or answers with an error.
     """
     from dicomweb_client.api import DICOMwebClient
+    from dicomweb_client.session_utils import create_session
     from requests import RequestException
 
-    client = DICOMwebClient(url)
     try:
-        for series in _find_on_web(client, wanted):
-            objects = client.retrieve_series(series.study_instance_uid, series.series_instance_uid)
-            for dataset in objects:
-                write_object(dataset, folder)
-            yield series
+        with create_session() as session:
+            client = DICOMwebClient(url, session=session)
+            for series in _find_on_web(client, wanted):
+                for dataset in client.retrieve_series(
+                    series.study_instance_uid, series.series_instance_uid
+                ):
+                    write_object(dataset, folder)
+                yield series
     except RequestException as error:
         raise PeerError(f"the archive at {url} does not answer ({type(error).__name__})") from error
 

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dicom_node.commands.options import Exit
+
+if TYPE_CHECKING:
+    from dicom_node.config import NodeSettings
 
 
 def validate(
@@ -38,7 +41,7 @@ def validate(
     words = [str(folder), "--out", str(out), "--layout", layout]
     words += ["--stated", str(stated)] if stated else []
     words += [word for name in names or [] for word in ("--map", name)]
-    words += _of_node(config) if config else []
+    words += words_of_node(config) if config else []
     # The node never imports the training code: it asks for it as a user would.
     command = [sys.executable, "-m", "training", "validate", *words]
     if subprocess.run(command, check=False).returncode:  # noqa: S603 - ourselves
@@ -46,19 +49,38 @@ def validate(
     typer.echo(f"the report is {out / 'validation.html'}")
 
 
-def _of_node(config: Path) -> list[str]:
+def words_of_node(config: Path) -> list[str]:
+    """Return the words that ask for what a node runs.
+
+    Its models are those that ``psoas model use`` named last, else those of the settings.
+    """
     from dicom_node.config import load_settings
 
     settings = load_settings(config)
     worker, measurement = settings.worker, settings.measurement
+    used = _models_in_use(settings)
     values = {
-        "--segmenter": worker.segmenter,
-        "--level-finder": worker.level_finder,
+        "--segmenter": used.get("segmenter") or worker.segmenter,
+        "--level-finder": used.get("level_finder") or worker.level_finder,
         "--device": worker.device,
         "--cutoffs": measurement.cutoffs,
         "--cutoff-file": measurement.cutoff_file,
     }
     return [word for name, value in values.items() if value for word in (name, str(value))]
+
+
+def _models_in_use(settings: "NodeSettings") -> dict[str, Path | None]:
+    """Folders of the models that were put to use, by kind; a node that never ran has none."""
+    from dicom_node.inspection import open_ledger
+    from dicom_node.model_store import model_folder
+    from dicom_node.spool import Spool
+
+    if not settings.storage.folder.is_dir():
+        return {}
+    with open_ledger(settings) as ledger:
+        active = ledger.models.active()
+    spool = Spool.of(settings.storage)
+    return {kind.value: model_folder(key, spool) for kind, key in active.items()}
 
 
 def register(app: typer.Typer) -> None:

@@ -25,7 +25,7 @@ def test_recipe_of_pretraining_loads_and_keeps_labelled_patients_out() -> None:
     assert not any(Path(c["images"]).is_relative_to(path) for c in labelled for path in images)
 
 
-@pytest.mark.parametrize("name", ["paper", "site"])
+@pytest.mark.parametrize("name", ["paper", "site", "t12", "mid_thigh"])
 def test_recipe_for_a_site_loads(name: str) -> None:
     recipe = read_finetune_recipe(RECIPES / f"{name}.toml")
     assert recipe.epochs > 0 or recipe.steps > 0
