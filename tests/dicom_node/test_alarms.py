@@ -30,7 +30,7 @@ from dicom_node.config import AlarmSettings, CompletionSettings
 from dicom_node.errors import AlarmChannelError, SettingsError
 from dicom_node.ledger import Ledger
 from dicom_node.ledger_activity import Backlog
-from dicom_node.records import Reason, SeriesEvent
+from dicom_node.records import Reason, ResultFile, SeriesEvent
 from dicom_node.watch import Watch
 from tests.dicom_node.factories import START, instance, node_settings
 
@@ -281,6 +281,58 @@ def test_a_mail_reaches_everybody_named() -> None:
     assert len(server.recipients) == 2
     with pytest.raises(AlarmChannelError, match="mail server"):
         channels(settings)["mail"]("PSOAS", NEWS)
+
+
+def test_everything_that_can_go_wrong_is_told_by_mail_and_webhook(tmp_path: Path) -> None:
+    now = START + timedelta(hours=5)  # a Friday, 15:00
+    bodies: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    mails = MailServer()
+    with serving(HTTPServer(("127.0.0.1", 0), Handler)) as hook, serving(mails) as smtp:
+        told = {"mail_to": ["a@example.org"], "smtp_host": "127.0.0.1", "smtp_port": smtp}
+        settings = node_settings(
+            tmp_path,
+            sources=[{"ae_title": "SCANNER"}],
+            console={
+                "tls_certificate": certificate(tmp_path / "console.pem", 3),
+                "tls_key": tmp_path / "key.pem",
+            },
+            alarms={
+                "webhook": f"http://127.0.0.1:{hook}/hooks/secret",
+                "free_space_mib": 10**9,
+                **told,
+            },
+        )
+        with closing(Ledger.open(settings.ledger_url)) as ledger:
+            ledger.record_instance(instance(), CompletionSettings())
+            for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT):
+                ledger.advance("1.2.3", event, START)
+            ledger.advance("1.2.3", SeriesEvent.MEASURED, START)
+            file = ResultFile(
+                "2.25.1", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path("seg.dcm")
+            )
+            ledger.queue_deliveries("1.2.3", 1, [file], ["pacs"], START)
+            ledger.alarms.raise_("DELIVERY_DEAD", "archive", "archive did not take 2.25.2", START)
+            Watch(settings, ledger).look(now)
+    expected = {
+        ("DELIVERY_DEAD", "archive"),
+        ("SOURCE_SILENT", "SCANNER"),
+        ("PACS_REFUSES", "pacs"),
+        ("DISK_FULL", "spool"),
+        ("CERTIFICATE_EXPIRES", "console.pem"),
+    }
+    (body,), (mail,) = bodies, mails.mails
+    assert {(one["code"], one["subject"]) for one in body["alarms"]} == expected
+    assert all(f"ALARM {code} ({subject})" in mail for code, subject in expected)
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
