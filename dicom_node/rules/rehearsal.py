@@ -1,6 +1,6 @@
 """Say of stored series what rules would do with them, and what other rules would change."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,7 @@ class _Verdict:
 
 
 def rehearse(
-    records: Sequence[SeriesRecord],
+    records: Iterable[SeriesRecord],
     ledger: Ledger,
     spool: Spool,
     in_force: RuleBook,
@@ -83,21 +83,22 @@ def rehearse(
 
     Parameters
     ----------
-    records : sequence of SeriesRecord
+    records : iterable of SeriesRecord
     ledger : Ledger
     spool : Spool
     in_force, on_trial : RuleBook
     """
     found: dict[str, SeriesTraits | Reason] = {}
+    by_uid: dict[str, SeriesRecord] = {}
     for record in records:
+        by_uid[record.series_instance_uid] = record
         files = spool.series_files(ledger.own_instances(record.series_instance_uid))
         traits = examine(files, record.source_ae_title) if _are_stored(files) else None
         if traits is not None:
             found[record.series_instance_uid] = traits
-    by_uid = {record.series_instance_uid: record for record in records}
     now, then = _verdicts(found, in_force), _verdicts(found, on_trial)
     series = tuple(_compared(by_uid[uid], now[uid], then[uid]) for uid in found)
-    return Rehearsal(series, unread=len(records) - len(found))
+    return Rehearsal(series, unread=len(by_uid) - len(found))
 
 
 def _are_stored(files: Sequence[Path]) -> bool:
