@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import (
+    CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -83,7 +84,12 @@ class Findings:
 def settings_in(folder: Path) -> NodeSettings:
     """A node that the fuzzer may call as often as it likes, with a scanner beside it."""
     sources = [
-        {"ae_title": "FUZZ", "maximum_associations": PLACES, "associations_per_minute": 10**6},
+        {
+            "ae_title": "FUZZ",
+            "services": ["store", "echo", "notify"],
+            "maximum_associations": PLACES,
+            "associations_per_minute": 10**6,
+        },
         {"ae_title": "SCANNER", "associations_per_minute": 10**6},
     ]
     listener = {"largest_instance_mib": 16, "network_timeout_s": 10.0}
@@ -109,6 +115,25 @@ def small_data_sets() -> list[tuple[int, str, bytes]]:
             dataset.PixelData = pixels
         made.append((wire.STORE_CONTEXT + 2 * number, uid, encoded(dataset, syntax)))
     return made
+
+
+@cache
+def small_notification() -> bytes:
+    """A list of two images, as an archive announces it."""
+    images = []
+    for number in (1, 2):
+        image = Dataset()
+        image.ReferencedSOPClassUID = CTImageStorage
+        image.ReferencedSOPInstanceUID = f"1.2.3.{number}"
+        image.InstanceAvailability = "ONLINE"
+        images.append(image)
+    series = Dataset()
+    series.SeriesInstanceUID = "1.2.3"
+    series.ReferencedSOPSequence = images
+    content = Dataset()
+    content.StudyInstanceUID = "1.2"
+    content.ReferencedSeriesSequence = [series]
+    return encoded(content, ImplicitVRLittleEndian)
 
 
 def conversation(chance: random.Random) -> bytes:
@@ -143,9 +168,10 @@ class Fuzzer:
         self._association: socket.socket | None = None
 
     def run(self, inputs: int) -> None:
-        """Send so many inputs, half of them PDUs and half data sets."""
+        """Send so many inputs: PDUs, data sets and, for every tenth one, news."""
+        kinds = [self.send_data_set, self.send_pdus] * 4 + [self.send_data_set, self.send_news]
         for number in range(inputs):
-            send = self.send_pdus if number % 2 else self.send_data_set
+            send = kinds[number % len(kinds)]
             try:
                 send()
             except TimeoutError:
@@ -175,8 +201,16 @@ class Fuzzer:
         context, uid, data = self.chance.choice(self._data_sets)
         self.store(wire.store_request(context, uid, mutated(self.chance, data)))
 
+    def send_news(self) -> None:
+        """An N-CREATE whose attribute list has mutations, on the same association."""
+        self.ask(wire.news_request(mutated(self.chance, small_notification())), "news")
+
     def store(self, request: bytes) -> None:
         """Send a C-STORE request and wait for its status."""
+        self.ask(request, "data set")
+
+    def ask(self, request: bytes, what: str) -> None:
+        """Send a request and wait for its status."""
         association = self._associated()
         try:
             association.sendall(request)
@@ -184,9 +218,9 @@ class Fuzzer:
         except ConnectionError:
             kind, body = 0, b""
         if kind == wire.P_DATA:
-            self.findings.answers[f"data set: status {wire.status_in(body):04X}"] += 1
+            self.findings.answers[f"{what}: status {wire.status_in(body):04X}"] += 1
             return
-        self.findings.answers[f"data set: {_NAMES.get(kind, 'closed')}"] += 1
+        self.findings.answers[f"{what}: {_NAMES.get(kind, 'closed')}"] += 1
         self._forget_association()
 
     def _associated(self) -> socket.socket:

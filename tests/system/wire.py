@@ -13,14 +13,16 @@ ACCEPT, REJECT, P_DATA, RELEASE_ANSWER, ABORT = 2, 3, 4, 6, 7
 VERIFICATION = "1.2.840.10008.1.1"
 RELEASE = struct.pack(">BxII", 5, 4, 0)
 FRAGMENT_BYTES = 16378
-ECHO_CONTEXT, STORE_CONTEXT = 1, 3
+ECHO_CONTEXT, STORE_CONTEXT, NEWS_CONTEXT = 1, 3, 99
+NOTIFICATION = "1.2.840.10008.5.1.4.33"
 
 _TIMEOUT_S = 30.0
 
 
 def associate_request(calling: str, syntaxes: Sequence[str], called: str = "PSOAS") -> bytes:
-    """A-ASSOCIATE-RQ for Verification, and for CT in one context per transfer syntax."""
+    """A-ASSOCIATE-RQ for Verification, news, and for CT in one context per transfer syntax."""
     contexts = _context(ECHO_CONTEXT, VERIFICATION, ImplicitVRLittleEndian)
+    contexts += _context(NEWS_CONTEXT, NOTIFICATION, ImplicitVRLittleEndian)
     for number, syntax in enumerate(syntaxes):
         contexts += _context(STORE_CONTEXT + 2 * number, CTImageStorage, syntax)
     user = _item(0x50, _item(0x51, struct.pack(">I", 16384)) + _item(0x52, b"1.2.3"))
@@ -37,6 +39,18 @@ def echo_request() -> bytes:
     command.MessageID = 1
     command.CommandDataSetType = 0x0101
     return p_data(ECHO_CONTEXT, _command_set(command), is_command=True)
+
+
+def news_request(data: bytes) -> bytes:
+    """N-CREATE-RQ of an Instance Availability Notification with its attribute list."""
+    command = Dataset()
+    command.AffectedSOPClassUID = NOTIFICATION
+    command.CommandField = 0x0140
+    command.MessageID = 9
+    command.CommandDataSetType = 0x0000
+    command.AffectedSOPInstanceUID = "1.2.3.4"
+    sent = p_data(NEWS_CONTEXT, _command_set(command), is_command=True)
+    return sent + p_data(NEWS_CONTEXT, data)
 
 
 def store_request(context: int, sop_instance_uid: str, data: bytes) -> bytes:
