@@ -12,7 +12,7 @@ password() { od -An -N18 -tx1 /dev/urandom | tr -d ' \n'; }
 [ -s ledger.password ] || password > ledger.password
 [ -s broker.password ] || password > broker.password
 [ -s pacs.users ] || printf '{"psoas": "%s"}\n' "$(password)" > pacs.users
-[ -s console.key ] || openssl req -x509 -newkey rsa:3072 -nodes -days 365 -subj /CN=localhost \
+[ -s console.key ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj /CN=localhost \
     -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout console.key -out console.crt 2>/dev/null
 # Containers read them as another user; the folder keeps everybody else of this host out.
 chmod 444 -- *

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,17 @@ FOREIGN = ("broker", "ledger", "pacs")
 
 def composed(repository: Path, tool: Tool, *more: str) -> dict[str, Any]:
     """What Docker Compose itself makes of the files; it checks them against its schema."""
+    loaded: dict[str, Any] = json.loads(_config(tool("docker-compose"), repository, more))
+    return loaded
+
+
+@cache
+def _config(program: str, repository: Path, more: tuple[str, ...]) -> str:
     files = [f"--file=deploy/{name}" for name in ("compose.yaml", *more)]
-    command = [tool("docker-compose"), *files, "config", "--format", "json", "--no-interpolate"]
+    command = [program, *files, "config", "--format", "json", "--no-interpolate"]
     run = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    loaded: dict[str, Any] = json.loads(run.stdout)
-    return loaded
+    return run.stdout
 
 
 @pytest.fixture

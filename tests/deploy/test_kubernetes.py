@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,15 @@ PROMETHEUS_TRIGGER = {"serverAddress", "query", "threshold", "ignoreNullValues"}
 def built(repository: Path, tool: Tool, variant: str) -> list[Manifest]:
     """What ``kubectl apply -k`` would send."""
     folder = repository / "deploy" / "kubernetes" / variant
-    run = subprocess.run(
-        [tool("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, check=False
-    )
+    return [one for one in yaml.safe_load_all(_kustomized(tool("kubectl"), folder)) if one]
+
+
+@cache
+def _kustomized(program: str, folder: Path) -> str:
+    command = [program, "kustomize", str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
-    return [manifest for manifest in yaml.safe_load_all(run.stdout) if manifest]
+    return run.stdout
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
