@@ -31,8 +31,17 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+LABEL_MAP_SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.7"
+"""Label Map Segmentation Storage (PS3.4 B.5), for which pydicom has no name."""
+
 MODALITIES: Final[Mapping[str, str]] = MappingProxyType(
-    {CTImageStorage: "CT", EnhancedCTImageStorage: "CT", SegmentationStorage: "SEG"}
+    {
+        CTImageStorage: "CT",
+        EnhancedCTImageStorage: "CT",
+        SegmentationStorage: "SEG",
+        # What viewers of 2026 write when a reader has drawn.
+        LABEL_MAP_SEGMENTATION: "SEG",
+    }
 )
 """Modality of each SOP class that Psoas stores: CT, and segmentations that readers corrected."""
 
@@ -44,7 +53,7 @@ RESULT_SOP_CLASSES: Final[Mapping[str, str]] = {
     "seg": SegmentationStorage,
     "sr": Comprehensive3DSRStorage,
     "key_image": SecondaryCaptureImageStorage,
-    "labelmap": "1.2.840.10008.5.1.4.1.1.66.7",
+    "labelmap": LABEL_MAP_SEGMENTATION,
     "pdf": EncapsulatedPDFStorage,
     "rtstruct": RTStructureSetStorage,
     "text_sr": BasicTextSRStorage,

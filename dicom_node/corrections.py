@@ -7,8 +7,8 @@ from typing import Final
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import SegmentationStorage
 
+from dicom_node.contexts import MODALITIES
 from dicom_node.errors import UnknownSeriesError
 from dicom_node.ledger import Ledger
 from dicom_node.records import Reason, ReceivedInstance, SeriesRecord
@@ -41,7 +41,7 @@ class Correction:
 
 def is_segmentation(instances: Sequence[ReceivedInstance]) -> bool:
     """Whether a series is one of segmentations rather than of images."""
-    return all(instance.sop_class_uid == SegmentationStorage for instance in instances)
+    return all(MODALITIES.get(instance.sop_class_uid) == "SEG" for instance in instances)
 
 
 def correction_of(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pipeline.errors import CorrectionError
 from pipeline.objects.attributes import DAMAGE, quiet, text
 from pipeline.objects.codes import TISSUE_CONCEPTS
-from pipeline.objects.frames import Frame, frames_of, sop_instance_uid
+from pipeline.objects.frames import Frame, frames_of, sop_class_uid, sop_instance_uid
 from pipeline.objects.identity import ReaderSegment, ReaderSegmentation
 from pipeline.tissues import SKELETAL_MUSCLE, TISSUES, Tissue
 from pipeline.types import CTVolume
@@ -29,10 +29,12 @@ class DrawnTissue:
         On the grid of the stored image.
     frame_number : int
         One-based, in the segmentation.
+    segment_number : int
     """
 
     mask: NDArray[np.bool_]
     frame_number: int
+    segment_number: int
 
 
 Drawing = Mapping[int, Mapping[str, DrawnTissue]]
@@ -40,7 +42,7 @@ Drawing = Mapping[int, Mapping[str, DrawnTissue]]
 
 
 def read_drawing(segmentation: Dataset, volume: CTVolume) -> Drawing:
-    """Read the tissues of a binary segmentation.
+    """Read the tissues of a segmentation, binary or a label map.
 
     A segment is a tissue by its coded property type or, failing that, by its label: viewers that
     change segments often lose the code. Other segments are left out.
@@ -48,7 +50,7 @@ def read_drawing(segmentation: Dataset, volume: CTVolume) -> Drawing:
     Parameters
     ----------
     segmentation : Dataset
-        Segmentation Storage, with pixel data.
+        Segmentation Storage or Label Map Segmentation Storage, with pixel data.
     volume : CTVolume
         The series that it refers to.
 
@@ -60,21 +62,26 @@ def read_drawing(segmentation: Dataset, volume: CTVolume) -> Drawing:
     Raises
     ------
     CorrectionError
-        It is not binary, cannot be decoded, or does not lie on the pixels of the series.
+        It is fractional, cannot be decoded, or does not lie on the pixels of the series.
     """
-    if text(segmentation, "SegmentationType") != "BINARY":
-        raise CorrectionError("the segmentation is not binary")
+    kind = text(segmentation, "SegmentationType")
+    if kind not in {"BINARY", "LABELMAP"}:
+        raise CorrectionError("the segmentation is neither binary nor a label map")
     tissues = _tissues(segmentation)
     pixels = _pixels(segmentation, volume)
     slices = {source.sop_instance_uid: i for i, source in enumerate(volume.sources)}
     drawing: dict[int, dict[str, DrawnTissue]] = {}
-    for frame, mask in zip(frames_of([segmentation]), pixels, strict=True):
-        tissue = tissues.get(_segment_number(frame))
-        if tissue is None or not mask.any():
-            continue
-        index = _slice_index(frame, slices, volume)
-        drawn = DrawnTissue(mask, (frame.index or 0) + 1)
-        drawing.setdefault(index, {})[tissue.name] = drawn
+    for frame, values in zip(frames_of([segmentation]), pixels, strict=True):
+        for number, tissue in tissues.items():
+            if kind == "BINARY":
+                mask = (values > 0) & (_segment_number(frame) == number)
+            else:
+                mask = values == number
+            if not mask.any():
+                continue
+            index = _slice_index(frame, slices, volume)
+            drawn = DrawnTissue(mask, (frame.index or 0) + 1, number)
+            drawing.setdefault(index, {})[tissue.name] = drawn
     return drawing
 
 
@@ -92,17 +99,19 @@ def reader_segmentation(
     return ReaderSegmentation(
         series_instance_uid=text(segmentation, "SeriesInstanceUID"),
         sop_instance_uid=sop_instance_uid(segmentation),
-        segments=tuple(
-            _reader_segment(segmentation, tissue, one.frame_number) for tissue, one in drawn.items()
-        ),
+        sop_class_uid=str(sop_class_uid(segmentation)),
+        segments=tuple(_reader_segment(segmentation, tissue, one) for tissue, one in drawn.items()),
     )
 
 
-def _reader_segment(segmentation: Dataset, tissue: str, frame_number: int) -> ReaderSegment:
-    number = _segment_number(frames_of([segmentation])[frame_number - 1])
-    segment = next(s for s in segmentation.SegmentSequence if int(s.SegmentNumber) == number)
+def _reader_segment(segmentation: Dataset, tissue: str, drawn: DrawnTissue) -> ReaderSegment:
+    segment = next(
+        one
+        for one in segmentation.SegmentSequence
+        if int(one.SegmentNumber) == drawn.segment_number
+    )
     return ReaderSegment(
-        tissue, frame_number, text(segment, "TrackingUID"), text(segment, "TrackingID")
+        tissue, drawn.frame_number, text(segment, "TrackingUID"), text(segment, "TrackingID")
     )
 
 
@@ -130,10 +139,10 @@ def _tissue_of(segment: Dataset) -> Tissue | None:
     return next((tissue for tissue, concept in concepts if concept.label.casefold() == label), None)
 
 
-def _pixels(segmentation: Dataset, volume: CTVolume) -> NDArray[np.bool_]:
+def _pixels(segmentation: Dataset, volume: CTVolume) -> NDArray[np.integer[Any]]:
     try:
         with quiet():
-            pixels = np.asarray(segmentation.pixel_array) > 0
+            pixels: NDArray[np.integer[Any]] = np.asarray(segmentation.pixel_array)
     except DAMAGE as error:
         raise CorrectionError(
             f"the segmentation cannot be decoded ({type(error).__name__})"

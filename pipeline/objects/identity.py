@@ -86,13 +86,14 @@ class ReaderSegmentation:
 
     Parameters
     ----------
-    series_instance_uid, sop_instance_uid : str
+    series_instance_uid, sop_instance_uid, sop_class_uid : str
     segments : tuple of ReaderSegment
         Those on the measured slice.
     """
 
     series_instance_uid: str
     sop_instance_uid: str
+    sop_class_uid: str
     segments: tuple[ReaderSegment, ...]
 
     def segment_of(self, tissue: str) -> ReaderSegment | None:

@@ -107,7 +107,7 @@ def _extent(analysis: Analysis, context: ResultContext, tissue: Tissue) -> Group
         graphic_type="POLYLINE",
         graphic_data=np.array(corners, dtype=np.float64),
         source_image=highdicom.sr.SourceImageForRegion(
-            SegmentationStorage,
+            segmentation_class(context),
             segmentation_uid(analysis, context),
             [_frame_number(analysis, context, tissue)],
         ),
@@ -124,6 +124,11 @@ def _outline(
         finding_type=codes.TISSUE_CONCEPTS[tissue.name].code,
         algorithm_id=_algorithm(analysis),
     )
+
+
+def segmentation_class(context: ResultContext) -> str:
+    """Return the SOP Class UID of the segmentation that was measured."""
+    return SegmentationStorage if context.reader is None else context.reader.sop_class_uid
 
 
 def _stated_tissues(analysis: Analysis, context: ResultContext) -> Iterator[Tissue]:
@@ -167,7 +172,7 @@ def _segment(
     analysis: Analysis, context: ResultContext, frame: Frame, tissue: Tissue
 ) -> highdicom.sr.ReferencedSegmentationFrame:
     reference = highdicom.sr.ReferencedSegmentationFrame(
-        sop_class_uid=SegmentationStorage,
+        sop_class_uid=segmentation_class(context),
         sop_instance_uid=segmentation_uid(analysis, context),
         frame_number=_frame_number(analysis, context, tissue),
         segment_number=1,

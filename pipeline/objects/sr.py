@@ -7,7 +7,6 @@ from typing import Final
 import highdicom
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import SegmentationStorage
 
 from pipeline.objects import codes
 from pipeline.objects.attributes import quiet
@@ -29,6 +28,7 @@ from pipeline.objects.measurement_groups import (
     Group,
     groups_on_images,
     groups_on_segments,
+    segmentation_class,
     segmentation_uid,
 )
 from pipeline.objects.report_header import local_scheme, put_predecessor
@@ -157,7 +157,7 @@ def _evidence(analysis: Analysis, frame: Frame) -> Dataset:
 
 def _segmentation(analysis: Analysis, context: ResultContext, frame: Frame) -> Dataset:
     reference = describe_image(analysis, frame)
-    reference.SOPClassUID = SegmentationStorage
+    reference.SOPClassUID = segmentation_class(context)
     reference.SOPInstanceUID = segmentation_uid(analysis, context)
     reference.SeriesInstanceUID = (
         derived_uid(analysis, context, "seg series")

@@ -15,6 +15,7 @@ from dicom_node.records import SeriesState
 from dicom_node.rules.routing import Router
 from dicom_node.spool import Spool
 from pipeline.objects.identity import ResultContext
+from pipeline.objects.labelmap import build as build_labelmap
 from pipeline.objects.seg import build as build_seg
 from tests.dicom_node.factories import ManualClock, RecordingDispatcher, instance, result_entry
 from tests.phantoms import TorsoPhantom, phantom_analysis
@@ -115,6 +116,11 @@ def test_correction_goes_to_a_worker_with_the_images_and_what_was_known(
     assert background.source_series_uid == SOURCE
     assert background.segmentation == Path("instances", f"{segmentation.SOPInstanceUID}.dcm")
     assert [entry.version for entry in background.earlier] == ["version 1"]
+
+
+def test_label_map_of_a_viewer_is_a_correction_too(bench: Bench) -> None:
+    context = ResultContext(tuple(PHANTOM.datasets()), datetime(2026, 1, 2, tzinfo=UTC), "0.0")
+    assert bench.reason_for(build_labelmap(phantom_analysis(PHANTOM), context)) == ""
 
 
 def test_own_result_that_comes_back_is_left_alone(bench: Bench, segmentation: Dataset) -> None:

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.uid import RLELossless
 
 from pipeline.analyze import AnalysisRequest
 from pipeline.correct import CorrectedResult, measure_correction
 from pipeline.errors import CorrectionError
 from pipeline.objects.identity import PredecessorReport, ResultContext
+from pipeline.objects.labelmap import build as build_labelmap
 from pipeline.objects.seg import build as build_seg
 from pipeline.preprocess import PreprocessSpec
 from pipeline.tissues import SKELETAL_MUSCLE
@@ -128,6 +130,38 @@ def test_segmentation_written_by_dcmqi_is_measured(
         )
         (uid,) = (item.UID for item in named(group, "112040"))
         assert uid in {segment.TrackingUID for segment in segments}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_label_map_is_measured_as_a_binary_segmentation_is(case: Case, compressed: bool) -> None:
+    """OHIF 3.13 stores label maps in RLE; it drops the tracking UIDs."""
+    context = ResultContext(tuple(case.images), NOW, "0.0")
+    labelmap = build_labelmap(case.analysis, context)
+    pixels = labelmap.pixel_array.copy()
+    pixels[..., pixels.shape[-1] // 2 :] *= pixels[..., pixels.shape[-1] // 2 :] != 1
+    labelmap.PixelData = pixels.tobytes()
+    labelmap.SOPInstanceUID = "2.25.77"
+    for segment in labelmap.SegmentSequence:
+        del segment.TrackingUID
+        del segment.TrackingID
+        segment.SegmentAlgorithmType = "SEMIAUTOMATIC"
+    if compressed:
+        labelmap.compress(RLELossless, generate_instance_uid=False)
+    analysis, objects = case.measure(labelmap)
+    expected, _ = case.measure(corrected(case.segmentation, case.images, left_half, segments=3))
+    assert analysis.composition.tissues == expected.composition.tissues
+    for group in groups(objects["sr"])[::2]:
+        (reference,) = (item.ReferencedSOPSequence[0] for item in named(group, "121214"))
+        assert reference.ReferencedSOPClassUID == labelmap.SOPClassUID
+        assert reference.ReferencedSOPInstanceUID == "2.25.77"
+        assert len(named(group, "112040")) == 1
+
+
+def test_fractional_segmentation_is_refused(case: Case) -> None:
+    segmentation = corrected(case.segmentation, case.images, left_half)
+    segmentation.SegmentationType = "FRACTIONAL"
+    with pytest.raises(CorrectionError, match="neither binary nor a label map"):
+        case.measure(segmentation)
 
 
 def test_two_corrections_make_two_reports(case: Case) -> None:
