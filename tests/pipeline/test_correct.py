@@ -157,6 +157,25 @@ def test_label_map_is_measured_as_a_binary_segmentation_is(case: Case, compresse
         assert len(named(group, "112040")) == 1
 
 
+def test_what_ohif_stored_of_our_segmentation_is_measured() -> None:
+    """The file is what OHIF 3.13.2 wrote when told to store our segmentation of this phantom.
+
+    A label map in RLE whose segments have lost their codes and tracking UIDs.
+    """
+    phantom = TorsoPhantom(shape=(7, 256, 256), pixel_mm=1.5, height_m=1.62, noise_hu=10.0)
+    ours = phantom_analysis(phantom)
+    segmentation = dcmread(Path(__file__).parent / "ohif_3_13_2_export.dcm")
+    assert segmentation.SegmentationType == "LABELMAP"
+    assert segmentation.SegmentSequence[0].SegmentAlgorithmName == "OHIF Brush"
+    assert "TrackingUID" not in segmentation.SegmentSequence[0]
+    before = CorrectedResult(phantom.sop_instance_uid(3), ours.models, PreprocessSpec())
+    request = AnalysisRequest(NOW, "0.0", predecessor=PREDECESSOR)
+    analysis, objects = measure_correction(segmentation, phantom.datasets(), before, request)
+    assert analysis.composition.tissues == ours.composition.tissues
+    assert any("Corrected by a reader" in text for text in values_of(objects["sr"], "TextValue"))
+    assert segmentation.SOPInstanceUID in values_of(objects["sr"], "ReferencedSOPInstanceUID")
+
+
 def test_fractional_segmentation_is_refused(case: Case) -> None:
     segmentation = corrected(case.segmentation, case.images, left_half)
     segmentation.SegmentationType = "FRACTIONAL"
