@@ -35,7 +35,9 @@ def send(tool: Tool, sender: str, path: Path, node: RunningNode) -> None:
     options = ["-R"] if sender == "storescu" else []
     port = str(node.settings.listener.port)
     titles = ["-aet", "READER", "-aec", "PSOAS"]
-    command = [tool(sender), *options, *titles, "127.0.0.1", port, str(path)]
+    # pynetdicom has programs of the same names; DCMTK's stand beside dcmdump.
+    program = Path(tool("dcmdump")).parent / sender
+    command = [str(program), *options, *titles, "127.0.0.1", port, str(path)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
