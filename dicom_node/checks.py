@@ -19,7 +19,9 @@ from dicom_node.errors import (
     SettingsError,
     SpoolError,
     TlsError,
+    UnknownModelError,
 )
+from dicom_node.model_store import changed_files, installed_model
 from dicom_node.spool import Spool
 from pipeline.errors import PipelineError
 
@@ -83,6 +85,7 @@ def _attempts(settings: NodeSettings) -> Iterator[tuple[str, Callable[[], str]]]
     if settings.tls is not None:
         yield "tls", partial(_try_tls, settings.tls)
     yield "models", lambda: _try_models(settings)
+    yield "weights", lambda: _try_weights(settings)
     if not settings.destinations:
         yield "destinations", lambda: "none is named: results stay in the spool"
     for destination in settings.destinations:
@@ -130,6 +133,20 @@ def _try_ledger(settings: NodeSettings) -> str:
     finally:
         ledger.close()
     return f"the ledger opens and knows {count} series"
+
+
+def _try_weights(settings: NodeSettings) -> str:
+    """Look whether installed weights that are in use, or measure silently, are whole."""
+    from dicom_node.ledger import Ledger
+
+    spool = Spool.of(settings.storage)
+    with closing(Ledger.open(settings.ledger_url)) as ledger:
+        keys = [*ledger.models.active().values(), *settings.shadow.models]
+    for key in keys:
+        changed = changed_files(installed_model(key, spool), spool)
+        if changed:
+            raise UnknownModelError(f"{key} is damaged: {', '.join(changed)} changed")
+    return f"{', '.join(keys)} installed and whole" if keys else "those of the settings are used"
 
 
 def _try_broker(settings: NodeSettings) -> str:

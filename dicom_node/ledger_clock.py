@@ -5,16 +5,19 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, select, update
 
+from dicom_node.ledger_shadows import ShadowState
 from dicom_node.records import DeliveryState, SeriesState
-from dicom_node.schema import DELIVERY, SERIES
+from dicom_node.schema import DELIVERY, SERIES, SHADOW
 
 _WAITING: Final = {
     SERIES: (SeriesState.RECEIVING, SeriesState.QUEUED, SeriesState.ANALYZING),
     DELIVERY: (DeliveryState.QUEUED, DeliveryState.SENT, DeliveryState.ACCEPTED),
+    SHADOW: (ShadowState.SENT,),
 }
 _TIMES: Final = {
     SERIES: ("due_at", "last_received_at", "revision_started_at"),
     DELIVERY: ("next_attempt_at", "queued_at"),
+    SHADOW: ("due_at",),
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,12 @@ def test_model_that_is_not_installed_is_named(bench: Bench) -> None:
     assert run.reason is not None
     assert run.reason.code == "MODEL_UNKNOWN"
     assert SHADOW in run.reason.message
+
+
+def test_a_clock_that_is_set_moves_what_is_awaited(bench: Bench) -> None:
+    bench.measure()
+    bench.look()
+    due_at = bench.run().due_at
+    assert due_at is not None
+    bench.ledger.shift_times(timedelta(hours=1))
+    assert bench.run().due_at == due_at + timedelta(hours=1)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from dicom_node import __version__
+from dicom_node.checks import _try_weights
 from dicom_node.config import CompletionSettings, load_settings
+from dicom_node.errors import UnknownModelError
 from dicom_node.ledger import Ledger
 from dicom_node.model_store import ModelKind, installed_models
 from dicom_node.records import ReceivedInstance, ResultEntry, SeriesEvent, SeriesState
@@ -111,9 +113,14 @@ def test_weights_whose_manifest_does_not_fit_are_refused(
     assert not list(spool.path(Path("models")).glob("*"))
 
 
-@pytest.mark.usefixtures("ledger")
-def test_altered_weights_are_refused_before_and_noticed_after_they_are_installed(
-    psoas: Psoas, shown: Shown, spool: Spool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_altered_weights_are_refused_before_and_noticed_after_they_are_installed(  # noqa: PLR0913, PLR0917 - fixtures
+    psoas: Psoas,
+    shown: Shown,
+    spool: Spool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    ledger: Ledger,
+    config: Path,
 ) -> None:
     folder = write_tiny_model(tmp_path / "model")
     key = installed(psoas, shown, folder)
@@ -123,6 +130,9 @@ def test_altered_weights_are_refused_before_and_noticed_after_they_are_installed
     assert "DAMAGED: member_0.safetensors" in capsys.readouterr().out
     assert psoas("model", "use", key) == 1
     assert "MODEL_UNKNOWN" in capsys.readouterr().err
+    ledger.models.use(ModelKind.SEGMENTER, key, "eve", START)
+    with pytest.raises(UnknownModelError, match="damaged"):
+        _try_weights(load_settings(config))
     (folder / "member_0.safetensors").write_bytes(b"x")
     assert psoas("model", "add", folder) == 1
     assert "differs from its checksum" in capsys.readouterr().err
