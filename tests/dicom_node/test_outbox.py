@@ -114,6 +114,24 @@ def test_absent_peer_is_tried_again_with_growing_patience(bench: Bench) -> None:
     assert waits == [30, 60, 120, 200, 200]
 
 
+def test_a_pacs_that_was_down_for_an_hour_gets_everything_once(bench: Bench) -> None:
+    bench.outbox = replace(bench.outbox, settings=DeliverySettings())
+    bench.peer.away = True
+    back_at = bench.clock.now + timedelta(hours=1)
+    waits = []
+    while bench.clock.now < back_at:
+        assert bench.deliver() is SeriesState.DELIVERING
+        due = bench.ledger.deliveries(UID)[0].next_attempt_at
+        waits.append((due - bench.clock.now).total_seconds())
+        bench.clock.now = due
+    bench.peer.away = False
+    assert bench.deliver() is SeriesState.DELIVERED
+    bench.deliver(after_s=86400)
+    assert waits == [30, 60, 120, 240, 480, 960, 1800]
+    assert bench.peer.sent == ["2.25.1", "2.25.2"]
+    assert bench.ledger.alarms.standing() == ()
+
+
 def test_nothing_is_sent_before_it_is_due(bench: Bench) -> None:
     bench.peer.away = True
     bench.deliver()
