@@ -47,13 +47,13 @@ def understood(objects: list[Dataset], study_instance_uid: str) -> tuple[Dataset
 
 
 def numbers(report: Dataset) -> dict[str, float]:
-    """Every number of a report by the code of its name."""
+    """First number of a report under each code of a name: muscle stands before fat."""
     found: dict[str, float] = {}
     for item in report.get("ContentSequence", ()):
-        found |= numbers(item)
+        found = numbers(item) | found
         if item.ValueType == "NUM":
             value = item.MeasuredValueSequence[0].NumericValue
-            found[item.ConceptNameCodeSequence[0].CodeValue] = float(value)
+            found.setdefault(item.ConceptNameCodeSequence[0].CodeValue, float(value))
     return found
 
 
