@@ -23,6 +23,10 @@ from pipeline.types import CTVolume
 
 AIR_HU: Final = -1000.0
 _BODY_HU: Final = -300.0
+_TISSUE_HU: Final = -200.0
+"""Below fat, which starts at -190 HU; sheets and pads between an arm and the trunk are thinner."""
+_BLUR_PIXELS: Final = 3
+"""How far an edge reaches beyond what opening leaves of a piece."""
 _PAIRWISE_FROM: Final = 8  # from so many values on NumPy adds in another order
 
 
@@ -249,13 +253,24 @@ def body_grid(
 
 def body_mask(native_hu: NDArray[Any]) -> NDArray[np.bool_]:
     """Return the largest piece of a slice that is denser than air and lung."""
-    opened = _opened(native_hu > _BODY_HU)
-    pieces, count = ndimage.label(opened)
-    if count == 0:
-        return np.zeros(native_hu.shape, dtype=bool)
-    largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    mask: NDArray[np.bool_] = pieces == largest
+    pieces, largest = _pieces(native_hu > _BODY_HU)
+    mask: NDArray[np.bool_] = (pieces == largest) & (pieces > 0)
     return mask
+
+
+def beside_body(native_hu: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return what lies beside the body: arms, table, and the blur around them."""
+    pieces, largest = _pieces(native_hu > _TISSUE_HU)
+    others = (pieces > 0) & (pieces != largest)
+    mask: NDArray[np.bool_] = ndimage.binary_dilation(others, iterations=_BLUR_PIXELS)
+    return mask & (pieces != largest)
+
+
+def _pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Numbers of what hangs together once thin connections are cut, and that of the largest."""
+    pieces, count = ndimage.label(_opened(mask))
+    largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])) if count else 0
+    return pieces, largest
 
 
 def _row_ends(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

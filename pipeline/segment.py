@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.composition import area_cm2
-from pipeline.preprocess import NetworkInput, prepare, to_native
+from pipeline.preprocess import NetworkInput, beside_body, prepare, to_native
 from pipeline.tissues import SKELETAL_MUSCLE, TISSUES, Compartment
 from pipeline.types import AnatomicLevel, CTVolume, TissueMask
 from pipeline.weights import LoadedModel
@@ -153,7 +153,8 @@ def label_tissues(
     Returns
     -------
     NDArray[np.uint8], shape (rows, columns)
-        Values of ``pipeline.tissues.TISSUES``, 0 elsewhere.
+        Values of ``pipeline.tissues.TISSUES``, 0 elsewhere and on whatever does not hang together
+        with the trunk.
     """
     muscle = probabilities[Compartment.MUSCLE] >= threshold
     others = probabilities.copy()
@@ -163,4 +164,6 @@ def label_tissues(
     for tissue in TISSUES:
         within = (hu >= tissue.lower_hu) & (hu <= tissue.upper_hu)
         labels[within & (compartments == tissue.compartment)] = tissue.label
+    # Skeletal muscle of an arm looks like that of the trunk, and lies in a piece of its own.
+    labels[beside_body(hu)] = 0
     return labels

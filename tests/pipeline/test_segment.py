@@ -114,6 +114,18 @@ def test_pixel_below_the_threshold_goes_to_the_likeliest_other_compartment() -> 
     assert set(label_tissues(p, hu, 0.45)[0].tolist()) == {4}
 
 
+def test_an_arm_beside_the_trunk_is_not_measured() -> None:
+    hu = np.full((40, 60), -1000, dtype=np.int16)
+    hu[5:35, 5:40] = 50
+    hu[15:25, 47:57] = 50
+    hu[20:, 40:47] = -250  # a pad
+    p = np.zeros((len(Compartment), 40, 60), dtype=np.float32)
+    p[Compartment.MUSCLE] = 1.0
+    labels = label_tissues(p, hu, 0.45)
+    assert (labels[6:34, 6:39] == 1).all()
+    assert not labels[:, 43:].any()
+
+
 def test_shipped_weights_find_the_muscle_of_a_real_slice(demo_series: Path) -> None:
     volume = read_volume([pydicom.dcmread(path) for path in sorted(demo_series.glob("*.dcm"))])
     found = segment(load_model(None, CPU), volume, AnatomicLevel("L3", 9, 1.0))
