@@ -263,7 +263,8 @@ def beside_body(native_hu: NDArray[Any]) -> NDArray[np.bool_]:
     pieces, largest = _pieces(native_hu > _TISSUE_HU)
     others = (pieces > 0) & (pieces != largest)
     mask: NDArray[np.bool_] = ndimage.binary_dilation(others, iterations=_BLUR_PIXELS)
-    return mask & (pieces != largest)
+    mask &= pieces != largest
+    return mask
 
 
 def _pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
