@@ -61,3 +61,7 @@ def test_segmentation_without_its_series_does_not_open(station: Station) -> None
     sight = station.look_at("unplaced_seg")
     assert sight.prompt == ""
     assert station.iou(sight) < SMALLEST_IOU
+
+
+def test_report_without_an_outline_on_the_slice_shows_no_number(station: Station) -> None:
+    assert "cm2" not in station.look_at("single_group_sr").pane
