@@ -40,6 +40,8 @@ class Extent:
         How far growth is followed.
     whole_series : int
         That go through a whole node.
+    workers : tuple of int
+        One or two at work in it.
     patch_cells : int
         Edge of the window of the 3D network.
     compiling : bool
@@ -53,6 +55,7 @@ class Extent:
     many_associations: tuple[int, ...] = (1, 10, 25, 50)
     many_slices: tuple[int, ...] = (100, 300, 1_000, 3_000)
     whole_series: int = 10
+    workers: tuple[int, ...] = (1, 2)
     patch_cells: int = 128
     compiling: bool = True
 
@@ -123,7 +126,7 @@ def throughput(extent: Extent, folder: Path) -> Iterator[str]:
     from tests.benchmarks.node import throughput_table
 
     write_resliced(_DEMO, folder / "series", extent.images)
-    yield from throughput_table(folder / "series", folder, extent.whole_series)
+    yield from throughput_table(folder / "series", folder, extent.whole_series, extent.workers)
 
 
 def stages(extent: Extent, folder: Path) -> Iterator[str]:

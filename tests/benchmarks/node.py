@@ -34,12 +34,14 @@ def start_table(folder: Path, rounds: int) -> Iterator[str]:
         )
 
 
-def throughput_table(source: Path, folder: Path, series: int) -> Iterator[str]:
-    """Series for an hour with one and with two GPU workers, as a Markdown table."""
+def throughput_table(
+    source: Path, folder: Path, series: int, numbers_of_workers: Sequence[int]
+) -> Iterator[str]:
+    """Series for an hour with so many GPU workers, as a Markdown table."""
     slices = len(list(source.glob("*.dcm")))
     yield "| GPU workers | series | slices of each | series for an hour | CPU s for each |"
     yield "|---|---|---|---|---|"
-    for workers in (1, 2):
+    for workers in numbers_of_workers:
         home = folder / f"workers{workers}"
         home.mkdir()
         with running_node(home) as node:

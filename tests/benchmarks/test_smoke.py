@@ -14,7 +14,8 @@ SMALL = Extent(
     many_associations=(1, 3),
     many_slices=(20,),
     whole_series=1,
-    patch_cells=32,
+    workers=(2,),
+    patch_cells=64,
     compiling=False,
 )
 

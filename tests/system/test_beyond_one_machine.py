@@ -209,8 +209,14 @@ def examine(cluster: Cluster, ledger: Ledger, series: set[str]) -> str:
     assert set(cluster.acknowledged) <= set(recorded)
     assert set(recorded.values()) == {1}
     assert all(spool.path(instance.path).is_file() for instance in instances)
-    deliveries = [d for uid in series for d in ledger.deliveries(uid)]
-    current = [d for d in deliveries if d.state is not DeliveryState.SUPERSEDED]
+    # Images that came after their series was closed made a new revision, with a result of its own.
+    current = [
+        delivery
+        for uid in series
+        for delivery in ledger.deliveries(uid)
+        if delivery.revision == ledger.series(uid).revision
+        and delivery.state is not DeliveryState.SUPERSEDED
+    ]
     wanted = {d.result.sop_instance_uid for d in current}
     assert len(current) == len(series)
     assert wanted <= set(cluster.pacs.received)

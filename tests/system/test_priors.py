@@ -30,6 +30,8 @@ def later_study(source: Path, folder: Path, day: str) -> Path:
     for path in folder.glob("*.dcm"):
         dataset = dcmread(path)
         dataset.StudyDate = day
+        # The node is shared with tests that measure the same person.
+        dataset.PatientID = "COMPARED"
         dataset.save_as(path)
     return folder
 
