@@ -24,6 +24,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
+from dicom_node.answers import keep_answers
 from dicom_node.errors import PeerError
 
 _MAXIMUM_CONTEXTS = 128
@@ -243,6 +244,7 @@ def open_association(
         raise PeerError(f"{peer.label} cannot be reached: nothing accepts the connection")
     if not association.is_established and not association.rejected_contexts:
         raise PeerError(_why_no_association(association, peer))
+    keep_answers(association)
     try:
         yield association
     finally:

@@ -20,6 +20,8 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import DEFAULT_TRANSFER_SYNTAXES
 from pynetdicom.sop_class import CTImageStorage, Verification
 
+from dicom_node.answers import keep_answers
+
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 DATA_SET_MISMATCH = 0xA900
@@ -140,6 +142,7 @@ class Scanner:
                 ae.add_requested_context(sop_class, syntax)
         association = ae.associate("127.0.0.1", self.port, ae_title=self.called)
         assert association.is_established, "the association was not accepted"
+        keep_answers(association)
         statuses = [
             getattr(association.send_c_store(dataset), "Status", None)
             for dataset in datasets[:after]

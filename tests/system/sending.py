@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
+from dicom_node.answers import keep_answers
 from tests.phantoms import TorsoPhantom
 
 SLICES = 12
@@ -76,6 +77,7 @@ class SendingScanner(threading.Thread):
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 5.0
         ae.add_requested_context(CTImageStorage)
         association = ae.associate("127.0.0.1", self._port, ae_title="PSOAS")
+        keep_answers(association)
         if not association.is_established:
             self._account.breaks += 1
             return

@@ -21,6 +21,7 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
+from dicom_node.answers import keep_answers
 from dicom_node.config import load_settings
 from dicom_node.demo.processes import Part, Parts, free_port
 from dicom_node.ledger import Ledger
@@ -111,6 +112,7 @@ class Cluster:
         ae = AE(ae_title="SCANNER")
         ae.add_requested_context(CTImageStorage)
         association = ae.associate("127.0.0.1", self.ports[number], ae_title="PSOAS")
+        keep_answers(association)
         for path, dataset in files:
             if not association.is_established:
                 return
