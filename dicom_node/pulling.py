@@ -22,6 +22,7 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
+from dicom_node.answers import keep_answers
 from dicom_node.contexts import TRANSFER_SYNTAXES
 from dicom_node.errors import PeerError
 from dicom_node.folder_sending import parse_peer
@@ -220,6 +221,7 @@ def _entity(calling_ae_title: str, model: str) -> AE:
 @contextmanager
 def _associated(entity: AE, peer: Peer, **negotiation: Any) -> Iterator[Association]:  # noqa: ANN401
     association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title, **negotiation)
+    keep_answers(association)
     if not association.is_established:
         raise PeerError(f"{peer.label} gives no association")
     try:
