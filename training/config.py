@@ -271,14 +271,19 @@ def pretrain_in_steps(recipe: PretrainRecipe, volumes: int) -> PretrainRecipe:
     )
 
 
+def read_preprocess(values: Mapping[str, Any]) -> PreprocessSpec:
+    """Build the preprocessing from its table in a recipe."""
+    fields = dict(values)
+    window = HUWindow(**fields.pop("window", {}))
+    if "spacing_mm" in fields:
+        fields["spacing_mm"] = tuple(fields["spacing_mm"])
+    return PreprocessSpec(window=window, **fields)
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Read TOML and build the parts that both kinds of recipe share."""
     values = tomllib.loads(path.read_text())
-    preprocess = dict(values.pop("preprocess", {}))
-    window = HUWindow(**preprocess.pop("window", {}))
-    if "spacing_mm" in preprocess:
-        preprocess["spacing_mm"] = tuple(preprocess["spacing_mm"])
-    values["preprocess"] = PreprocessSpec(window=window, **preprocess)
+    values["preprocess"] = read_preprocess(values.pop("preprocess", {}))
     augmentation = dict(values.pop("augmentation", {}))
     habitus = Habitus(**augmentation.pop("habitus", {}))
     values["augmentation"] = Augmentation(habitus=habitus, **augmentation)

@@ -1,6 +1,5 @@
 """Trained checkpoints turned into a model folder that the pipeline loads."""
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.tissues import Compartment
 from pipeline.weights import LoadedModel, load_model
 from training import checkpoint
 from training.card import write_card
+from training.members import shared_network, write_members
 
 _AVERAGE_PREFIX: Final = "module."
 _ANY_THRESHOLD: Final = 0.45
@@ -73,17 +72,8 @@ def export(
     """
     states = [checkpoint.load(path) for path in checkpoints]
     recipes = [state["recipe"] for state in states]
-    shared = [(r["network"], r["arguments"], r["preprocess"]) for r in recipes]
-    if any(other != shared[0] for other in shared):
-        raise ValueError("members of an ensemble must share network and preprocessing")
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
-    files = [
-        _write_member(folder / f"member_{index}.safetensors", _weights(state))
-        for index, state in enumerate(states)
-    ]
-    network, arguments, preprocess = shared[0]
+    network, arguments, preprocess = shared_network(states)
+    files = write_members(folder, [_weights(state) for state in states])
     manifest = {
         "name": description.name,
         "version": description.version,
@@ -117,16 +107,8 @@ def load_checkpoint(path: Path, device: torch.device) -> LoadedModel:
 def _weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """Return the running mean of the weights, that of the best validation if there was one."""
     chosen: Mapping[str, Tensor] = state.get("best") or state["average"]
-    return chosen
-
-
-def _write_member(path: Path, average: Mapping[str, Tensor]) -> dict[str, str]:
-    """Write the running mean of the weights in half precision."""
-    tensors = {
-        key.removeprefix(_AVERAGE_PREFIX): value.half().contiguous()
-        for key, value in average.items()
-        if key.startswith(_AVERAGE_PREFIX) and value.is_floating_point()
+    return {
+        name.removeprefix(_AVERAGE_PREFIX): tensor
+        for name, tensor in chosen.items()
+        if name.startswith(_AVERAGE_PREFIX)
     }
-    save_file(tensors, path)
-    path.chmod(0o644)
-    return {"path": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

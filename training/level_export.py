@@ -1,17 +1,15 @@
 """Trained finders of L3 turned into a model folder that the pipeline loads."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from pipeline.level.projections import COLUMNS, FRONT_COLUMN_MM, ROW_MM, SIDE_COLUMN_MM
 from pipeline.networks.level import LEVEL_CLASSES
 from training import checkpoint
+from training.members import write_members
 
 
 def export_level(
@@ -33,17 +31,8 @@ def export_level(
     dict
         The manifest.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
     states = [checkpoint.load(path) for path in checkpoints]
-    files = []
-    for index, state in enumerate(states):
-        path = folder / f"member_{index}.safetensors"
-        save_file({k: v.half().contiguous() for k, v in state["network"].items()}, path)
-        path.chmod(0o644)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        files.append({"path": path.name, "sha256": digest})
+    files = write_members(folder, [state["network"] for state in states])
     recipe = states[0]["recipe"]
     manifest = {
         "name": recipe["name"],

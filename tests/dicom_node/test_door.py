@@ -104,7 +104,9 @@ def test_a_destination_may_bring_news_but_store_nothing() -> None:
 
 def test_a_destination_on_the_web_does_not_call() -> None:
     web = {"name": "archive", "web": {"url": "https://archive.example/dicom-web"}}
-    Door(node_settings(Path("node"), sources=SOURCES, destinations=[web]))
+    made = Door(node_settings(Path("node"), sources=SOURCES, destinations=[web]))
+    assert not made.knows("203.0.113.9")
+    assert made.knows("192.0.2.10")
 
 
 def test_a_source_that_is_a_destination_too_may_do_both() -> None:

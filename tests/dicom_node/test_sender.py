@@ -116,3 +116,4 @@ def test_rejected_association_says_why() -> None:
 def test_echo_of_a_living_peer_says_nothing() -> None:
     with ScriptedPacs() as pacs:
         echo(Peer("PACS", "127.0.0.1", pacs.port), calling_ae_title="PSOAS", timeout_s=TIMEOUT_S)
+        assert pacs.associations == 1

@@ -1,16 +1,14 @@
 """Trained classifiers turned into a model folder that the node loads."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from pipeline.networks.classifier import CLASSES
 from training import checkpoint
+from training.members import shared_network, write_members
 from training.store import write_text
 
 
@@ -46,20 +44,15 @@ def export_classifier(
     """
     states = [checkpoint.load(path) for path in checkpoints]
     recipes = [state["recipe"] for state in states]
-    shared = [(r["network"], r["arguments"], r["preprocess"]) for r in recipes]
-    if any(other != shared[0] for other in shared):
-        raise ValueError("members of an ensemble must share network and preprocessing")
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
-    network, arguments, preprocess = shared[0]
+    network, arguments, preprocess = shared_network(states)
+    files = write_members(folder, [state["best"] or state["network"] for state in states])
     manifest = {
         "name": name_version[0],
         "version": name_version[1],
         "software_version": version("psoas"),
         "network": {"name": network, "arguments": arguments},
         "preprocess": preprocess,
-        "files": [_write(folder / f"member_{i}.safetensors", s) for i, s in enumerate(states)],
+        "files": files,
         "labels": list(CLASSES),
         "extra": {"threshold": float(threshold)},
         "data": {
@@ -71,14 +64,6 @@ def export_classifier(
     write_text(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     write_text(folder / "MODEL_CARD.md", "\n".join(_card(manifest, report)) + "\n")
     return manifest
-
-
-def _write(path: Path, state: Mapping[str, Any]) -> dict[str, str]:
-    weights = state["best"] or state["network"]
-    halves = {k: v.half().contiguous() for k, v in weights.items() if v.is_floating_point()}
-    save_file(halves, path)
-    path.chmod(0o644)
-    return {"path": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _card(manifest: Mapping[str, Any], report: str) -> list[str]:

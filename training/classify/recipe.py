@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.preprocess import HUWindow, PreprocessSpec
+from pipeline.preprocess import PreprocessSpec
 from training.augment import Augmentation
+from training.config import read_preprocess
 from training.habitus import Habitus
 
 PLAIN: Final = Augmentation(
@@ -104,11 +105,7 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Classif
         If the file names a field that does not exist.
     """
     values = tomllib.loads(path.read_text()) | dict(changes or {})
-    preprocess = dict(values.pop("preprocess", {}))
-    if "spacing_mm" in preprocess:
-        preprocess["spacing_mm"] = tuple(preprocess["spacing_mm"])
-    window = HUWindow(**preprocess.pop("window", {}))
-    values["preprocess"] = PreprocessSpec(window=window, **preprocess)
+    values["preprocess"] = read_preprocess(values.pop("preprocess", {}))
     if "augmentation" in values:
         own = dict(values.pop("augmentation"))
         plain = asdict(PLAIN) | own | {"habitus": PLAIN.habitus}
