@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.preprocess import AIR_HU, Grid
+from training.cavity import Cavity, change_cavity
 from training.habitus import Habitus, change_habitus
 
 _BONE_LABEL: Final = 5
@@ -48,6 +49,8 @@ class Augmentation:
         Cuts the body by a reconstruction circle.
     habitus : Habitus
         Changes of the body itself.
+    cavity : Cavity
+        Changes of what lies inside its wall.
     """
 
     rotation_deg: float = 6.0
@@ -68,6 +71,7 @@ class Augmentation:
     clear_chance: float = 0.3
     truncation_chance: float = 0.12
     habitus: Habitus = field(default_factory=Habitus)
+    cavity: Cavity = field(default_factory=Cavity)
 
 
 def change_hu(
@@ -94,6 +98,7 @@ def change_hu(
         HU and labels; the latter follow the habitus and lose what truncation cut off.
     """
     changed, labels = change_habitus(hu, labels, pixel_mm, augmentation.habitus, generator)
+    changed, labels = change_cavity(changed, labels, pixel_mm, augmentation.cavity, generator)
     if generator.random() < augmentation.contrast_chance:
         changed = _shift_contrast(changed, labels, generator)
     if generator.random() < augmentation.clear_chance:

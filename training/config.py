@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pipeline.preprocess import HUWindow, PreprocessSpec
 from training.augment import Augmentation
+from training.cavity import Cavity
 from training.habitus import Habitus
 
 CASES_FOLDER: Final = Path(__file__).parent / "cases"
@@ -286,5 +287,6 @@ def _read(path: Path) -> dict[str, Any]:
     values["preprocess"] = read_preprocess(values.pop("preprocess", {}))
     augmentation = dict(values.pop("augmentation", {}))
     habitus = Habitus(**augmentation.pop("habitus", {}))
-    values["augmentation"] = Augmentation(habitus=habitus, **augmentation)
+    cavity = Cavity(**augmentation.pop("cavity", {}))
+    values["augmentation"] = Augmentation(habitus=habitus, cavity=cavity, **augmentation)
     return values
