@@ -8,9 +8,9 @@
     python -m training import-weights FILE --out RUN
     python -m training pretrain RECIPE --data DIR --out RUN [--resume]
     python -m training finetune RECIPE --data DIR --out RUN [--hold-out PATIENT] [--resume]
-                                [--pretrained RUN] [--seed N]
+                                [--pretrained RUN | --weights MODEL] [--seed N]
     python -m training crossvalidate RECIPE --data DIR --out FOLDS [--pretrained RUN] [--jobs 2]
-                                [--groups 3]
+                                [--groups 3] [--further FOLDS]
     python -m training table RECIPE --data DIR --out FOLDS [--folds 10] [--jobs 2]
     python -m training benchmark --data DIR
     python -m training evaluate FOLDS... --data DIR --out REPORT
@@ -108,6 +108,7 @@ def _add_finetune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--pretrained", type=Path, metavar="RUN")
+    parser.add_argument("--weights", type=Path, metavar="MODEL", help="or a run, to go on from")
     parser.add_argument("--hold-out", action="append", default=[], metavar="PATIENT")
     parser.add_argument("--seed", type=int, help="instead of the recipe's: another member")
     parser.add_argument("--validate-on", action="append", default=[], metavar="PATIENT")
@@ -122,6 +123,8 @@ def _finetune(parsed: argparse.Namespace) -> None:
     changes = _patients(parsed)
     if parsed.pretrained:
         changes["pretrained"] = str(parsed.pretrained / "checkpoint.pt")
+    if parsed.weights:
+        changes["weights"] = str(parsed.weights)
     if parsed.seed is not None:
         changes["seed"] = parsed.seed
     recipe = read_finetune_recipe(parsed.recipe, changes)
@@ -145,6 +148,7 @@ def _add_crossvalidate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pretrained", type=Path, metavar="RUN")
+    parser.add_argument("--further", type=Path, metavar="FOLDS", help="go on from these folds")
     parser.add_argument("--jobs", type=int, default=1, help="folds trained at a time")
     parser.add_argument(
         "--groups", type=int, default=10**6, help="so many folds; without it one for each patient"
@@ -157,7 +161,9 @@ def _crossvalidate(parsed: argparse.Namespace) -> None:
     arguments = [str(parsed.recipe), "--data", str(parsed.data)]
     if parsed.pretrained:
         arguments += ["--pretrained", str(parsed.pretrained)]
-    train_folds(group_patients(slices, parsed.groups), arguments, parsed.out, parsed.jobs)
+    train_folds(
+        group_patients(slices, parsed.groups), arguments, parsed.out, parsed.jobs, parsed.further
+    )
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

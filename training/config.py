@@ -46,6 +46,9 @@ class FinetuneRecipe:
         A checkpoint is written after each so many steps.
     pretrained : str
         Checkpoint of pre-training whose student encoder is the start; empty for a fresh start.
+    weights : str
+        Folder of a run or of exported weights that are the start, encoder and decoder; empty for
+        none. A run that has seen a patient to be left out is refused.
     epochs : float
         Passes over the slices; above 0 it decides ``steps``, and ``warmup_epochs`` the warm-up.
     warmup_epochs : float
@@ -85,6 +88,7 @@ class FinetuneRecipe:
     threads: int = 1
     checkpoint_steps: int = 100
     pretrained: str = ""
+    weights: str = ""
     epochs: float = 0.0
     warmup_epochs: float = 0.0
     schedule: str = "cosine"

@@ -28,7 +28,11 @@ THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55)
 
 
 def train_folds(
-    groups: Sequence[Sequence[str]], arguments: Sequence[str], out: Path, jobs: int
+    groups: Sequence[Sequence[str]],
+    arguments: Sequence[str],
+    out: Path,
+    jobs: int,
+    further: Path | None = None,
 ) -> list[Path]:
     """Run ``finetune`` once for each group of patients, each in a process of its own.
 
@@ -44,6 +48,8 @@ def train_folds(
         The run of each group is a folder in it; its log lies beside.
     jobs : int
         Processes at a time.
+    further : Path or None
+        Folder of folds of the same groups; each run goes on from the one of its group.
 
     Returns
     -------
@@ -56,6 +62,8 @@ def train_folds(
         When a fold fails.
     """
     runs = {"+".join(group): ["finetune", *arguments, *held_out(group)] for group in groups}
+    if further is not None:
+        runs = {name: [*words, "--weights", str(further / name)] for name, words in runs.items()}
     return run_folds(runs, out, jobs)
 
 

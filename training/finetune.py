@@ -19,11 +19,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.networks import build_network
 from pipeline.tissues import Compartment
-from pipeline.weights import choose_device
+from pipeline.weights import choose_device, load_model
 from training import checkpoint
 from training.batches import draw_batches, generator_of
 from training.config import FinetuneRecipe, finetune_in_steps
 from training.data import LabelledSlice, Sample, chances, fingerprint, sample
+from training.export import load_checkpoint
 from training.interruption import stop_requests
 from training.losses import dice_cross_entropy
 from training.precision import gradient_scaler, low_precision
@@ -137,6 +138,8 @@ def start(recipe: FinetuneRecipe, device: torch.device | None = None) -> Run:
         # Integer buffers are index tables that the network makes itself.
         own = {k: v for k, v in encoder.state_dict().items() if not v.is_floating_point()}
         encoder.load_state_dict(own | student)
+    if recipe.weights:
+        network.load_state_dict(_earlier(recipe))
     network = network.to(device)
     decay = get_ema_multi_avg_fn(recipe.average_decay)  # type: ignore[no-untyped-call] # torch
     average = AveragedModel(network, multi_avg_fn=decay)
@@ -145,6 +148,24 @@ def start(recipe: FinetuneRecipe, device: torch.device | None = None) -> Run:
     )
     scaler = gradient_scaler(recipe.precision, device)
     return Run(network, average, optimizer, scaler, device)
+
+
+def _earlier(recipe: FinetuneRecipe) -> dict[str, Tensor]:
+    """Return weights to go on from: of a run, or of the exported member that the seed names."""
+    folder, cpu = Path(recipe.weights), torch.device("cpu")
+    stored = folder / "checkpoint.pt"
+    if stored.exists():
+        earlier = checkpoint.load(stored)["recipe"]
+        unseen = {*earlier["held_out"], *earlier["validation"]}
+        seen = {*recipe.held_out, *recipe.validation} - unseen
+        if seen:
+            raise ValueError(f"{folder} was trained on {', '.join(sorted(seen))}, to be left out")
+        model = load_checkpoint(stored, cpu)
+    else:
+        model = load_model(folder, cpu)
+    if model.spec != recipe.preprocess:
+        raise ValueError(f"{folder} was trained with another preprocessing than the recipe's")
+    return model.networks[recipe.seed % len(model.networks)].state_dict()
 
 
 def draw_sample(

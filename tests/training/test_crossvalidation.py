@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from training.crossvalidation import (
     group_patients,
     measure_folds,
     nested,
+    train_folds,
 )
 from training.evaluate import SliceResult
 from training.finetune import finetune
@@ -70,3 +72,16 @@ def test_groups_hold_every_patient_once_and_split_those_with_many_slices() -> No
 
 def test_groups_are_single_patients_when_there_are_not_more() -> None:
     assert group_patients(labelled_phantoms(), 10**6) == [("first",), ("second",)]
+
+
+def test_each_fold_goes_on_from_the_one_that_left_out_the_same(tmp_path: Path) -> None:
+    asked: list[Sequence[str]] = []
+
+    def note(command: Sequence[str], **_: object) -> None:
+        asked.append(command)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.crossvalidation.subprocess.run", note)
+        train_folds([("a", "b"), ("c",)], ["recipe.toml"], tmp_path / "on", 1, tmp_path / "before")
+    starts = [words[words.index("--weights") + 1] for words in asked]
+    assert starts == [str(tmp_path / "before" / "a+b"), str(tmp_path / "before" / "c")]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.weights import load_model
 from tests.training.cases import labelled_phantoms
 from training import checkpoint
 from training.config import (
@@ -15,6 +16,7 @@ from training.config import (
     read_finetune_recipe,
 )
 from training.data import LabelledSlice, chances, fingerprint, sample
+from training.export import ModelDescription, export
 from training.finetune import (
     collate,
     draw_sample,
@@ -58,6 +60,37 @@ def test_run_that_was_stopped_at_any_step_ends_where_an_unbroken_one_ends(
     assert resumed["step"] == unbroken["step"] == 4
     for key, value in unbroken["average"].items():
         assert torch.equal(resumed["average"][key], value), key
+
+
+def test_training_goes_on_from_a_run_or_from_exported_weights(
+    slices: list[LabelledSlice], tmp_path: Path
+) -> None:
+    earlier = finetune(replace(RECIPE, held_out=("second",)), slices, tmp_path / "run", False)
+    model = tmp_path / "model"
+    export([earlier], ModelDescription("own", "1", 0.5), model)
+    wanted = load_model(model, torch.device("cpu")).networks[0].state_dict()
+    for source in (tmp_path / "run", model):
+        began = start(replace(RECIPE, weights=str(source), held_out=("second",))).network
+        for key, value in began.state_dict().items():
+            assert torch.equal(value, wanted[key]), key
+
+
+def test_weights_that_have_seen_a_patient_to_be_left_out_are_refused(
+    slices: list[LabelledSlice], tmp_path: Path
+) -> None:
+    finetune(replace(RECIPE, held_out=("second",)), slices, tmp_path, False)
+    for unseen in ({"held_out": ("first",)}, {"validation": ("first",)}):
+        with pytest.raises(ValueError, match="was trained on first"):
+            start(replace(RECIPE, weights=str(tmp_path), **unseen))
+
+
+def test_weights_of_another_preprocessing_are_refused(
+    slices: list[LabelledSlice], tmp_path: Path
+) -> None:
+    finetune(RECIPE, slices, tmp_path, False)
+    coarse = replace(RECIPE.preprocess, spacing_mm=(3.0, 3.0))
+    with pytest.raises(ValueError, match="another preprocessing"):
+        start(replace(RECIPE, weights=str(tmp_path), preprocess=coarse))
 
 
 def test_checkpoint_of_an_earlier_version_goes_on(
