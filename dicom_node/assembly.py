@@ -30,7 +30,8 @@ from dicom_node.records import (
 from dicom_node.routes import Choice, Priority
 from dicom_node.rules.book import RuleBook
 from dicom_node.rules.routing import Router
-from dicom_node.spool import Spool, WorkOrder
+from dicom_node.spool import Spool
+from dicom_node.work_order import WorkOrder
 
 logger = structlog.get_logger(__name__)
 

@@ -46,7 +46,8 @@ from dicom_node.ledger import Ledger
 from dicom_node.ledger_arrivals import Arrival
 from dicom_node.records import ReceivedInstance, StoredAs
 from dicom_node.search_keys import SearchAttribute
-from dicom_node.spool import Spool, instance_path
+from dicom_node.spool import Spool
+from dicom_node.spool_paths import instance_path
 
 logger = structlog.get_logger(__name__)
 

@@ -22,7 +22,8 @@ from dicom_node.ledger_shadows import ShadowRun, ShadowState
 from dicom_node.model_store import chosen_models
 from dicom_node.outcomes import Outcome
 from dicom_node.records import Reason, SeriesState
-from dicom_node.spool import Spool, WorkOrder
+from dicom_node.spool import Spool
+from dicom_node.work_order import WorkOrder
 
 logger = structlog.get_logger(__name__)
 

@@ -1,14 +1,12 @@
 """Keep instances, work orders and results as files that survive a power cut."""
 
-import contextlib
 import hashlib
-import json
 import math
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,14 +18,21 @@ from dicom_node.errors import SpoolError
 from dicom_node.file_meta import file_meta
 from dicom_node.part_file import SUFFIX, PartFile, PartPool, flush_folder
 from dicom_node.records import ReceivedInstance
-from dicom_node.uids import is_model_key, is_uid
+from dicom_node.spool_files import PrivateFiles, translated
+from dicom_node.spool_paths import (
+    INSTANCES,
+    PICTURE,
+    checked_uid,
+    instance_path,
+    instances_folder,
+    outcome_path,
+    revision_folder,
+    work_path,
+)
+from dicom_node.work_order import WorkOrder
 
 _MIB: Final = 2**20
 _INCOMING: Final = Path("incoming")
-_INSTANCES: Final = Path("instances")
-
-PICTURE: Final = "overlay.png"
-"""Name of the picture among the results of a revision; no destination gets it."""
 _KEY_BYTES: Final = 32
 _FREE_SPACE_HOLDS_S: Final = 0.2
 """Asking before each image takes as long as naming its file; so little fills no volume."""
@@ -69,29 +74,6 @@ class StoredFile:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkOrder:
-    """What a worker needs to know of one revision of a series.
-
-    Parameters
-    ----------
-    paths : tuple of Path
-        The instances that belong to the revision, relative to the spool.
-    queued_at : datetime
-        When the revision was first sent to a worker: the content time of its results.
-    number : int
-        Of the task that this order goes with; older tasks have nothing to do any more.
-    segmenter, level_finder : str
-        Keys of installed models; empty for those that the settings name.
-    """
-
-    paths: tuple[Path, ...]
-    queued_at: datetime
-    number: int
-    segmenter: str = ""
-    level_finder: str = ""
-
-
 class Spool:
     """Files of the node below one folder.
 
@@ -124,6 +106,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._files = PrivateFiles(folder)
         self._parts = PartPool(folder / _INCOMING)
         self._free = -math.inf, 0
 
@@ -153,7 +136,7 @@ class Spool:
             identity.calling_ae_title,
         )
         part = self.new_part()
-        with _translated(path):
+        with translated(path):
             try:
                 part.write(memoryview(NO_RECORD + head))
                 part.write(memoryview(data_set))
@@ -164,7 +147,7 @@ class Spool:
         fault = self.publish(part, path)
         if fault is not None:
             raise fault
-        with _translated(path):
+        with translated(path):
             flush_folder(self.path(path.parent))
         return StoredFile(path, sha256, len(data_set))
 
@@ -173,11 +156,11 @@ class Spool:
 
         The names of many are flushed together.
         """
-        with _translated(_INCOMING):
+        with translated(_INCOMING):
             try:
                 return self._parts.take()
             except FileNotFoundError:
-                self._make_folder(self.path(_INCOMING))
+                self._files.make_folder(self.path(_INCOMING))
                 return self._parts.take()
 
     def publish(self, part: PartFile, relative: Path) -> SpoolError | None:
@@ -198,14 +181,14 @@ class Spool:
         """
         target = self.path(relative)
         try:
-            with _translated(relative):
+            with translated(relative):
                 if _is_kept(target):
                     part.discard()
                     return None
                 try:
                     part.rename(target)
                 except FileNotFoundError:  # the first of its series
-                    self._make_folder(target.parent)
+                    self._files.make_folder(target.parent)
                     part.rename(target)
         except SpoolError as error:
             part.discard()
@@ -214,27 +197,27 @@ class Spool:
 
     def parts(self) -> list[Path]:
         """Files that an earlier listener left under names that nobody reads."""
-        with _translated(_INCOMING):
+        with translated(_INCOMING):
             return sorted(self.path(_INCOMING).glob(f"*{SUFFIX}"))
 
     def adopt(self, part: Path, relative: Path) -> None:
         """Give a file of ``parts`` its name, on disk when this returns."""
         target = self.path(relative)
-        with _translated(relative):
-            self._make_folder(target.parent)
+        with translated(relative):
+            self._files.make_folder(target.parent)
             part.replace(target)
             flush_folder(target.parent)
 
     def recent_series(self, since: datetime) -> list[str]:
         """Series whose instances changed after ``since``."""
-        with _translated(_INSTANCES):
-            folders = self.path(_INSTANCES).glob("*")
+        with translated(INSTANCES):
+            folders = self.path(INSTANCES).glob("*")
             return sorted(f.name for f in folders if f.stat().st_mtime >= since.timestamp())
 
     def instance_files(self, series_instance_uid: str) -> list[Path]:
         """Every instance of a series that lies here, relative to the spool."""
         folder = instances_folder(series_instance_uid)
-        with _translated(folder):
+        with translated(folder):
             return sorted(folder / path.name for path in self.path(folder).glob("*.dcm"))
 
     def close(self) -> None:
@@ -243,7 +226,7 @@ class Spool:
 
     def result_files(self, series_instance_uid: str) -> list[Path]:
         """Every file of all revisions of a series, relative to the spool."""
-        folder = Path("results", _checked(series_instance_uid))
+        folder = Path("results", checked_uid(series_instance_uid))
         # The second pattern is for objects: each version has a folder of its own.
         found = [*self.path(folder).glob("revision_*/[!.]*")]
         found += self.path(folder).glob("revision_*/[!.]*/[!.]*")
@@ -252,7 +235,7 @@ class Spool:
 
     def path(self, relative: Path) -> Path:
         """Absolute path of a file in the spool."""
-        return self._folder / relative
+        return self._files.path(relative)
 
     def series_files(self, instances: Sequence[ReceivedInstance]) -> list[Path]:
         """Absolute paths of instances, in their order."""
@@ -265,38 +248,21 @@ class Spool:
 
         ``shadow`` is the key of a model that measures it silently, beside the active one.
         """
-        content = {
-            "paths": [path.as_posix() for path in order.paths],
-            "queued_at": order.queued_at.isoformat(),
-            "number": order.number,
-            "segmenter": order.segmenter,
-            "level_finder": order.level_finder,
-        }
-        self._put(_work_path(series_instance_uid, revision, shadow), json.dumps(content).encode())
+        self._files.put(work_path(series_instance_uid, revision, shadow), order.to_json())
 
     def read_work(self, series_instance_uid: str, revision: int, *, shadow: str = "") -> WorkOrder:
         """Read what belongs to a revision."""
-        path = _work_path(series_instance_uid, revision, shadow)
+        path = work_path(series_instance_uid, revision, shadow)
         try:
-            order = json.loads(self.path(path).read_bytes())
-            paths = tuple(Path(text) for text in order["paths"])
-            queued_at = datetime.fromisoformat(order["queued_at"])
-            # Orders of earlier versions name no models.
-            return WorkOrder(
-                paths,
-                queued_at,
-                int(order.get("number", 0)),
-                str(order.get("segmenter", "")),
-                str(order.get("level_finder", "")),
-            )
+            return WorkOrder.from_json(self.path(path).read_bytes())
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SpoolError(f"work order {path} cannot be read: {error}") from None
 
     def beat(self, series_instance_uid: str, revision: int) -> None:
         """Show that somebody works on a revision, wherever the spool is seen."""
         path = self.path(revision_folder(series_instance_uid, revision) / "alive")
-        with _translated(path):
-            self._make_folder(path.parent)
+        with translated(path):
+            self._files.make_folder(path.parent)
             path.touch(mode=0o600)
             os.utime(path)
 
@@ -313,7 +279,9 @@ class Spool:
 
     def put_background(self, series_instance_uid: str, revision: int, background: bytes) -> None:
         """Write down what the ledger knows that the work on a revision needs."""
-        self._put(revision_folder(series_instance_uid, revision) / "background.json", background)
+        self._files.put(
+            revision_folder(series_instance_uid, revision) / "background.json", background
+        )
 
     def read_background(self, series_instance_uid: str, revision: int) -> bytes | None:
         """Read what ``put_background`` wrote; ``None`` when nothing was."""
@@ -353,7 +321,7 @@ class Spool:
         folder = revision_folder(series_instance_uid, revision) / version[:16]
         paths = {name: folder / Path(name).name for name in objects}
         for name, content in objects.items():
-            self._put(paths[name], content)
+            self._files.put(paths[name], content)
         return paths
 
     def picture(self, series_instance_uid: str, revision: int) -> Path:
@@ -364,13 +332,13 @@ class Spool:
         self, series_instance_uid: str, revision: int, outcome: bytes, *, shadow: str = ""
     ) -> None:
         """Note how the work on a revision ended, after its results lie here."""
-        self._put(_outcome_path(series_instance_uid, revision, shadow), outcome)
+        self._files.put(outcome_path(series_instance_uid, revision, shadow), outcome)
 
     def read_outcome(
         self, series_instance_uid: str, revision: int, *, shadow: str = ""
     ) -> bytes | None:
         """How the work on a revision ended, ``None`` while it has not."""
-        path = _outcome_path(series_instance_uid, revision, shadow)
+        path = outcome_path(series_instance_uid, revision, shadow)
         try:
             return self.path(path).read_bytes()
         except FileNotFoundError:
@@ -381,15 +349,15 @@ class Spool:
     def discard_outcome(self, series_instance_uid: str, revision: int) -> None:
         """Forget how the work on a revision ended, so that it is done anew."""
         path = revision_folder(series_instance_uid, revision) / "outcome.json"
-        with _translated(path):
+        with translated(path):
             self.path(path).unlink(missing_ok=True)
 
     def patient_secret(self) -> bytes:
         """Secret that keys the digests of patients; made at the first call."""
         path = Path("patient.key")
         if not self.path(path).exists():
-            self._put_once(path, secrets.token_bytes(_KEY_BYTES))
-        with _translated(path):
+            self._files.put_once(path, secrets.token_bytes(_KEY_BYTES))
+        with translated(path):
             return self.path(path).read_bytes()
 
     def free_mib(self) -> int:
@@ -397,102 +365,11 @@ class Spool:
         now = time.monotonic()
         asked_at, free_mib = self._free
         if now - asked_at > _FREE_SPACE_HOLDS_S:
-            with _translated(Path()):
-                self._make_folder(self._folder)
+            with translated(Path()):
+                self._files.make_folder(self._folder)
                 free_mib = shutil.disk_usage(self._folder).free // _MIB
             self._free = now, free_mib
         return free_mib
-
-    def _put(self, relative: Path, *contents: bytes | memoryview) -> None:
-        target = self.path(relative)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{SUFFIX}")
-        with _translated(relative):
-            self._make_folder(target.parent)
-            try:
-                _write_flushed(part, contents)
-                part.replace(target)
-            except OSError:
-                part.unlink(missing_ok=True)
-                raise
-            flush_folder(target.parent)
-
-    def _put_once(self, relative: Path, content: bytes) -> None:
-        """Write a file that several processes may be the first to write; one of them wins."""
-        draft = relative.with_name(f".{relative.name}.{secrets.token_hex(4)}")
-        self._put(draft, content)
-        with _translated(relative):
-            with contextlib.suppress(FileExistsError):
-                os.link(self.path(draft), self.path(relative))
-            self.path(draft).unlink()
-            flush_folder(self.path(relative).parent)
-
-    def _make_folder(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        if folder != self._folder:
-            self._make_folder(folder.parent)
-        folder.mkdir(mode=0o700, parents=folder == self._folder, exist_ok=True)
-        flush_folder(folder.parent)
-
-
-def instance_path(series_instance_uid: str, sop_instance_uid: str, sha256: str) -> Path:
-    """Where an instance lies, relative to the spool; other bytes have another name.
-
-    Raises
-    ------
-    SpoolError
-        For a UID that cannot name a file.
-    """
-    name = f"{_checked(sop_instance_uid)}_{sha256[:16]}.dcm"
-    return instances_folder(series_instance_uid) / name
-
-
-def instances_folder(series_instance_uid: str) -> Path:
-    """Folder of the instances of a series, relative to the spool.
-
-    Raises
-    ------
-    SpoolError
-        For a UID that cannot name a folder.
-    """
-    return _INSTANCES / _checked(series_instance_uid)
-
-
-def revision_folder(series_instance_uid: str, revision: int) -> Path:
-    """Folder of the results of a revision, relative to the spool."""
-    return Path("results", _checked(series_instance_uid), f"revision_{revision}")
-
-
-def _work_path(series_instance_uid: str, revision: int, shadow: str) -> Path:
-    folder = revision_folder(series_instance_uid, revision)
-    return folder / (f"shadow-{_checked_key(shadow)}-work.json" if shadow else "work.json")
-
-
-def _outcome_path(series_instance_uid: str, revision: int, shadow: str) -> Path:
-    folder = revision_folder(series_instance_uid, revision)
-    return folder / (f"shadow-{_checked_key(shadow)}.json" if shadow else "outcome.json")
-
-
-def _checked_key(model: str) -> str:
-    if not is_model_key(model):
-        raise SpoolError(f"{model!r} is no key of a model")
-    return model
-
-
-def _checked(uid: str) -> str:
-    if not is_uid(uid):
-        raise SpoolError("a UID that is not digits and dots cannot name a file")
-    return uid
-
-
-def _write_flushed(path: Path, contents: Sequence[bytes | memoryview]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        for content in contents:
-            view = memoryview(content)
-            while view:  # an unbuffered write may take less than it is given
-                view = view[file.write(view) :]
-        os.fsync(file.fileno())
 
 
 def _is_kept(file: Path) -> bool:
@@ -502,11 +379,3 @@ def _is_kept(file: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _translated(relative: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SpoolError(f"spool file {relative} cannot be used: {error.strerror}") from error

@@ -11,7 +11,8 @@ from typing import Final
 
 from dicom_node.errors import SpoolError
 from dicom_node.part_file import flush_folder
-from dicom_node.spool import Spool, instances_folder, revision_folder
+from dicom_node.spool import Spool
+from dicom_node.spool_paths import instances_folder, revision_folder
 
 _GONE: Final = ".gone"
 FRESH_S: Final = 120.0

@@ -20,7 +20,9 @@ from dicom_node.model_shelf import ModelShelf
 from dicom_node.outcomes import Outcome, OutcomeKind, failure, result_file
 from dicom_node.profiles import NOT_ANALYSED, needed
 from dicom_node.records import ResultEntry, ResultFile, ResultObject
-from dicom_node.spool import PICTURE, Spool, WorkOrder
+from dicom_node.spool import Spool
+from dicom_node.spool_paths import PICTURE
+from dicom_node.work_order import WorkOrder
 from pipeline.analyze import (
     AnalysisRequest,
     Cutoffs,

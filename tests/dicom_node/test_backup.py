@@ -16,7 +16,8 @@ from dicom_node.errors import BackupError
 from dicom_node.ledger import Ledger
 from dicom_node.records import Announcement, DeliveryState, ResultFile, SeriesEvent, SeriesState
 from dicom_node.recovery import Recovery
-from dicom_node.spool import FileIdentity, Spool, WorkOrder
+from dicom_node.spool import FileIdentity, Spool
+from dicom_node.work_order import WorkOrder
 from tests.dicom_node.datasets import ct_header, encoded
 from tests.dicom_node.factories import START, instance, listening_node, node_settings
 from tests.raw_peer import RawPeer, whole_store

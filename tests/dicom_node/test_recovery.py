@@ -10,7 +10,8 @@ from dicom_node.config import NodeSettings
 from dicom_node.ledger import Ledger
 from dicom_node.records import ReceivedInstance
 from dicom_node.recovery import Recovery
-from dicom_node.spool import Spool, instance_path
+from dicom_node.spool import Spool
+from dicom_node.spool_paths import instance_path
 from tests.dicom_node.datasets import ct_header, encoded
 from tests.dicom_node.factories import START, listening_node, node_settings
 from tests.raw_peer import RawPeer, whole_store

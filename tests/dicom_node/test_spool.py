@@ -7,8 +7,9 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.errors import SpoolError
-from dicom_node.spool import FileIdentity, Spool, WorkOrder
+from dicom_node.spool import FileIdentity, Spool
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID
+from dicom_node.work_order import WorkOrder
 from tests.dicom_node.datasets import ct_header, encoded
 from tests.dicom_node.factories import START
 

@@ -24,8 +24,9 @@ from dicom_node.errors import DeviceMemoryError
 from dicom_node.ledger import Ledger
 from dicom_node.outcomes import Outcome, OutcomeKind
 from dicom_node.records import ResultFile, SeriesEvent, SeriesState
-from dicom_node.spool import Spool, WorkOrder
+from dicom_node.spool import Spool
 from dicom_node.tasks import Analyst, caught, register_records
+from dicom_node.work_order import WorkOrder
 from pipeline.errors import LevelNotCoveredError
 from tests.dicom_node.factories import START, instance, node_settings
 from tests.peers import OUT_OF_RESOURCES, ScriptedPacs

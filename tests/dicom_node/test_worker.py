@@ -14,7 +14,7 @@ from dicom_node.errors import SettingsError, SpoolError
 from dicom_node.lineage import version_of
 from dicom_node.model_install import install_model
 from dicom_node.outcomes import OutcomeKind
-from dicom_node.spool import WorkOrder
+from dicom_node.work_order import WorkOrder
 from dicom_node.worker import WorkerContext, make_context, measure, measure_silently
 from pipeline.analyze import Models
 from pipeline.errors import (
