@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydicom.uid import UID
 
 from dicom_node.config import DestinationSettings
-from dicom_node.profiles import granted
+from dicom_node.profiles import REPORT, SEGMENTATION, granted, replacement
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,14 @@ def never_delivered(
     return [
         name
         for name in granted(destination)
-        if name not in accepted and destination.instead.get(name) not in accepted
+        if name not in accepted and replacement(name, destination) not in accepted
     ]
 
 
-def refers_to_nothing(destination: DestinationSettings, capabilities: Sequence[Capability]) -> bool:
-    """Whether a destination would keep the report but not the segmentation it refers to."""
+def gets_the_report_alone(
+    destination: DestinationSettings, capabilities: Sequence[Capability]
+) -> bool:
+    """Whether a destination takes the report but not the segmentation that it refers to."""
     accepted = names_accepted(capabilities)
-    return {"sr", "seg"} <= set(destination.objects) and "sr" in accepted and "seg" not in accepted
+    both = {REPORT, SEGMENTATION} <= set(destination.objects)
+    return both and REPORT in accepted and SEGMENTATION not in accepted

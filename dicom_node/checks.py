@@ -231,7 +231,7 @@ def echo_of(destination: DestinationSettings, settings: NodeSettings) -> Callabl
 
 
 def _ask(destination: DestinationSettings, settings: NodeSettings) -> str:
-    from dicom_node.acceptance import never_delivered, refers_to_nothing
+    from dicom_node.acceptance import gets_the_report_alone, never_delivered
     from dicom_node.capabilities import ask
     from dicom_node.destinations import peer_of
     from dicom_node.ledger import Ledger
@@ -248,10 +248,11 @@ def _ask(destination: DestinationSettings, settings: NodeSettings) -> str:
         raise ObjectRefusedError(
             f"it takes neither {' nor '.join(lost)}, nor anything that would go out instead"
         )
-    if refers_to_nothing(destination, answer):
+    if gets_the_report_alone(destination, answer):
         raise ObjectRefusedError(
-            "it takes sr but not the seg that sr refers to: without seg in its objects it gets a "
-            "report that refers to the images only"
+            "it takes sr but not the seg that sr refers to: every series will be partly delivered, "
+            "with a report that refers to the images only; without seg in its objects it gets the "
+            "same report and nothing is refused"
         )
     return _recall(destination, settings)
 

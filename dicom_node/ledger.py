@@ -506,9 +506,9 @@ class Ledger:
         *,
         status: int | None,
         detail: str,
-        instead: ResultFile | None,
+        instead: Sequence[ResultFile],
     ) -> None:
-        """Record that a destination does not take an object, and queue another one in its place.
+        """Record that a destination does not get an object, and queue others in its place.
 
         Parameters
         ----------
@@ -516,7 +516,7 @@ class Ledger:
         at : datetime
         status : int or None
         detail : str
-        instead : ResultFile or None
+        instead : sequence of ResultFile
         """
         outcome = {
             "state": DeliveryState.REFUSED.value,
@@ -527,9 +527,9 @@ class Ledger:
 
         def settle(connection: Connection) -> None:
             settle_delivery(connection, delivery, outcome, at)
-            if instead is not None:
+            for result in instead:
                 fresh = new_delivery(
-                    instead,
+                    result,
                     delivery.destination,
                     delivery.series_instance_uid,
                     delivery.revision,

@@ -1,6 +1,6 @@
 """Bring the results that the ledger has queued to one destination."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +23,15 @@ from dicom_node.errors import (
 from dicom_node.ledger import Ledger
 from dicom_node.ledger_deliveries import DELIVERY_DEAD
 from dicom_node.outcomes import Outcome
-from dicom_node.profiles import NOT_ANALYSED, object_name, substitute
+from dicom_node.profiles import (
+    NOT_ANALYSED,
+    REPORT,
+    REPORT_ALONE,
+    SEGMENTATION,
+    named,
+    object_name,
+    replacement,
+)
 from dicom_node.records import (
     Delivery,
     DeliveryState,
@@ -45,6 +53,7 @@ Store = Callable[[Sequence[OutgoingFile]], Sequence[Answer]]
 ABANDONED = "DELIVERY_ABANDONED"
 _LEASE_MARGIN_S = 30.0
 _DELIVERABLE = frozenset({SeriesState.ANALYZED, SeriesState.DELIVERING})
+_TAKEN = frozenset({DeliveryState.ACCEPTED, DeliveryState.COMMITTED})
 _NOT_MEASURED = frozenset({SeriesState.SKIPPED, SeriesState.FAILED, SeriesState.QUARANTINED})
 
 
@@ -92,7 +101,9 @@ class Outbox:
     def deliver(
         self, series_instance_uid: str, destination: str, send: Store, now: datetime
     ) -> None:
-        """Try everything of one series that is due for one destination, over one association.
+        """Try everything of one series that is due for one destination.
+
+        A report goes out after the segmentation that it refers to, over an association of its own.
 
         Each object's outcome goes into the ledger; what failed for now is due again later. A
         call with nothing due does nothing, so that a repeated task is harmless.
@@ -113,16 +124,49 @@ class Outbox:
             self.settle(series_instance_uid, now)
             return
         self._start(series_instance_uid, now)
-        files = [self._outgoing(delivery) for delivery in claimed]
+        for batch in _in_order_of_reference(claimed):
+            self._try([one for one in batch if not self._is_held_back(one, now)], send, now)
+        self.settle(series_instance_uid, now)
+
+    def _try(self, deliveries: Sequence[Delivery], send: Store, now: datetime) -> None:
+        if not deliveries:
+            return
+        files = [self._outgoing(delivery) for delivery in deliveries]
         try:
             answers = list(send(files))
         except (PeerError, SettingsError) as error:
             answers = [
                 Answer(file.sop_instance_uid, None, Problem.NO_ANSWER, str(error)) for file in files
             ]
-        for delivery, answer in zip(claimed, answers, strict=True):
+        for delivery, answer in zip(deliveries, answers, strict=True):
             self._record(delivery, answer, now)
-        self.settle(series_instance_uid, now)
+
+    def _is_held_back(self, delivery: Delivery, now: datetime) -> bool:
+        """Whether a report stays here because its segmentation is not at the destination.
+
+        When that was refused, the report that refers to the images only takes its place.
+        """
+        segmentation = self._beside(delivery, SEGMENTATION)
+        if object_name(delivery.result) != REPORT or segmentation is None:
+            return False
+        if segmentation.state in _TAKEN:
+            return False
+        if segmentation.state is DeliveryState.REFUSED:
+            alone = named(REPORT_ALONE, self._results_beside(delivery))
+            if alone:
+                detail = "not sent, because the segmentation that it refers to was refused"
+                self.ledger.record_refusal(delivery, now, status=None, detail=detail, instead=alone)
+            return bool(alone)
+        dead = segmentation.state is DeliveryState.DEAD
+        self.ledger.record_delivery(
+            delivery,
+            DeliveryState.DEAD if dead else DeliveryState.QUEUED,
+            now,
+            next_attempt_at=segmentation.next_attempt_at,
+            status=None,
+            detail=f"not sent before the segmentation that it refers to: {segmentation.detail}",
+        )
+        return True
 
     def _may_leave(self, series_instance_uid: str) -> bool:
         record = self.ledger.series(series_instance_uid)
@@ -227,13 +271,34 @@ class Outbox:
             detail=detail,
         )
 
-    def _instead(self, delivery: Delivery) -> ResultFile | None:
+    def _instead(self, refused: Delivery) -> tuple[ResultFile, ...]:
+        name, results = object_name(refused.result), self._results_beside(refused)
+        names = [
+            replacement(name, destination)
+            for destination in self.destinations
+            if destination.name == refused.destination
+        ]
+        report = self._beside(refused, REPORT) if name == SEGMENTATION else None
+        if report is not None and report.state in _TAKEN:
+            names.append(REPORT_ALONE)
+        return tuple(result for one in names for result in named(one, results))
+
+    def _beside(self, delivery: Delivery, name: str) -> Delivery | None:
+        """Delivery of another object of the same measurement to the same destination."""
+        for other in self.ledger.deliveries(delivery.series_instance_uid):
+            if (
+                (other.destination, other.revision) == (delivery.destination, delivery.revision)
+                and other.result.path.parent == delivery.result.path.parent
+                and object_name(other.result) == name
+            ):
+                return other
+        return None
+
+    def _results_beside(self, delivery: Delivery) -> list[ResultFile]:
+        """Every object of the same measurement, as far as it is still the present one."""
         content = self.spool.read_outcome(delivery.series_instance_uid, delivery.revision)
         results = () if content is None else Outcome.from_json(content).results
-        for destination in self.destinations:
-            if destination.name == delivery.destination:
-                return substitute(delivery.result, results, destination)
-        return None
+        return [one for one in results if one.path.parent == delivery.result.path.parent]
 
     def _next(
         self, delivery: Delivery, answer: Answer, now: datetime
@@ -247,6 +312,15 @@ class Outbox:
             return DeliveryState.DEAD, now, detail + answer.detail
         due = now + timedelta(seconds=waiting_time_s(delivery.attempts, self.settings))
         return DeliveryState.QUEUED, due, answer.detail
+
+
+def _in_order_of_reference(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
+    """Part what refers to a segmentation from the rest, which goes first."""
+    if all(object_name(one.result) != SEGMENTATION for one in deliveries):
+        yield list(deliveries)
+        return
+    yield [one for one in deliveries if object_name(one.result) != REPORT]
+    yield [one for one in deliveries if object_name(one.result) == REPORT]
 
 
 def verdict_on(answer: Answer) -> Verdict:
@@ -276,8 +350,7 @@ def verdict_on(answer: Answer) -> Verdict:
 def got_nothing(deliveries: Sequence[Delivery]) -> bool:
     """Whether some destination refused an object and has no other of the same series."""
     refused = {d.destination for d in deliveries if d.state is DeliveryState.REFUSED}
-    taken = {DeliveryState.ACCEPTED, DeliveryState.COMMITTED}
-    served = {d.destination for d in deliveries if d.state in taken}
+    served = {d.destination for d in deliveries if d.state in _TAKEN}
     return not refused <= served
 
 

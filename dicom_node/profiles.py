@@ -11,6 +11,13 @@ from dicom_node.records import ResultFile
 NOT_ANALYSED: Final = "not_analysed"
 """The report on a series that could not be measured, for destinations that ask for it."""
 
+SEGMENTATION: Final = "seg"
+REPORT: Final = "sr"
+"""Refers to the segmentation: an archive without it shows the reference as an error."""
+
+REPORT_ALONE: Final = "sr_alone"
+"""States the same and refers to the images only."""
+
 _DEFAULT: Final[tuple[str, ...]] = DestinationSettings.model_fields["objects"].default
 
 
@@ -25,21 +32,24 @@ def granted(destination: DestinationSettings) -> tuple[str, ...]:
     The report refers to the segmentation: who gets no ``seg`` gets the report without it.
     """
     names = destination.objects
-    if "seg" in names:
+    if SEGMENTATION in names:
         return names
-    return tuple(dict.fromkeys("sr_alone" if name == "sr" else name for name in names))
+    return tuple(dict.fromkeys(REPORT_ALONE if name == REPORT else name for name in names))
 
 
 def needed(destinations: Sequence[DestinationSettings]) -> tuple[str, ...]:
     """Names of the objects that have to be made so that every destination gets its own.
 
-    Those of the default when nobody gets any: they stay in the spool.
+    Those of the default when nobody gets any: they stay in the spool. Whoever may refuse the
+    segmentation may need the report without it.
     """
     names = [
         name
         for destination in destinations
         for name in (*granted(destination), *destination.instead.values())
     ]
+    if any({SEGMENTATION, REPORT} <= set(destination.objects) for destination in destinations):
+        names.append(REPORT_ALONE)
     return tuple(dict.fromkeys(names)) or _DEFAULT
 
 
@@ -60,15 +70,16 @@ def wanted(
     return tuple(by_name[name] for name in granted(destination) if name in by_name)
 
 
-def substitute(
-    refused: ResultFile, results: Sequence[ResultFile], destination: DestinationSettings
-) -> ResultFile | None:
-    """Find what a destination gets instead of an object that it refused.
+def replacement(name: str, destination: DestinationSettings) -> str | None:
+    """Name of the object that a destination gets instead of one that it refused, if any.
 
-    Returns
-    -------
-    ResultFile or None
-        ``None`` when the settings name nothing or it was not made of this series.
+    The report without segmentation is a report: what is named for that goes out for both.
     """
-    name = destination.instead.get(object_name(refused))
-    return next((result for result in results if object_name(result) == name), None)
+    return destination.instead.get(name) or (
+        destination.instead.get(REPORT) if name == REPORT_ALONE else None
+    )
+
+
+def named(name: str | None, results: Sequence[ResultFile]) -> tuple[ResultFile, ...]:
+    """Results of a name: one, or none when it was not made of this series."""
+    return tuple(result for result in results if object_name(result) == name)

@@ -1,7 +1,7 @@
 """Scripted DICOM peers on loopback: a PACS that answers as told, a scanner that sends."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +44,7 @@ class ScriptedPacs:
 
     ``received`` maps SOP Instance UIDs to the data sets that were answered with success or a
     warning; ``attempts`` lists the SOP Instance UIDs of all requests, ``associations`` counts.
+    Objects of the ``refused`` SOP classes are negotiated and then not understood.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class ScriptedPacs:
         ae_title: str = "PACS",
         sop_classes: Sequence[str] | None = None,
         transfer_syntaxes: Sequence[str] = tuple(DEFAULT_TRANSFER_SYNTAXES),
+        refused: Collection[str] = (),
     ) -> None:
         self.script = list(script)
+        self.refused = refused
         self.ae_title = ae_title
         self.received: dict[str, Dataset] = {}
         self.attempts: list[str] = []
@@ -100,6 +103,8 @@ class ScriptedPacs:
         with self._lock:
             self.attempts.append(uid)
             answer = self.script.pop(0) if self.script else SUCCESS
+        if dataset.SOPClassUID in self.refused:
+            answer = CANNOT_UNDERSTAND
         if answer is Fault.ABORT:
             event.assoc.abort()
             return OUT_OF_RESOURCES

@@ -10,7 +10,12 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicom_node.acceptance import Capability, names_accepted, never_delivered, refers_to_nothing
+from dicom_node.acceptance import (
+    Capability,
+    gets_the_report_alone,
+    names_accepted,
+    never_delivered,
+)
 from dicom_node.capabilities import ask
 from dicom_node.checks import CheckResult, check_node
 from dicom_node.contexts import RESULT_SOP_CLASSES
@@ -80,9 +85,9 @@ def test_report_on_a_segmentation_that_is_refused_is_noticed() -> None:
         Capability(name, sop_class, "1.2.840.10008.1.2.1", sop_class in SIMPLE)
         for name, sop_class in RESULT_SOP_CLASSES.items()
     ]
-    assert refers_to_nothing(destination(), answer)
-    assert not refers_to_nothing(destination(objects=["sr", "key_image"]), answer)
-    assert not refers_to_nothing(destination(), [replace(one, accepted=True) for one in answer])
+    assert gets_the_report_alone(destination(), answer)
+    assert not gets_the_report_alone(destination(objects=["sr", "key_image"]), answer)
+    assert not gets_the_report_alone(destination(), [replace(one, accepted=True) for one in answer])
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -184,6 +184,71 @@ def test_simpler_object_goes_out_instead_of_a_refused_one(bench: Bench) -> None:
     assert bench.peer.sent == ["2.25.1", "2.25.2", "2.25.3"]
 
 
+ALONE = replace(RESULTS[1], sop_instance_uid="2.25.4", path=Path("sr_alone.dcm"))
+TEXT = replace(RESULTS[1], sop_instance_uid="2.25.5", path=Path("text_sr.dcm"))
+
+
+def with_alternatives(bench: Bench, **instead: str) -> None:
+    """Let the measurement have the report without segmentation too, and one of plain text."""
+    outcome = Outcome(OutcomeKind.MEASURED, results=(*RESULTS, ALONE, TEXT))
+    bench.outbox.spool.put_outcome(UID, 1, outcome.to_json())
+    bench.outbox = replace(bench.outbox, destinations=(destination("pacs", instead=instead),))
+
+
+def test_a_report_never_goes_where_its_segmentation_was_refused(bench: Bench) -> None:
+    with_alternatives(bench)
+    bench.peer.statuses["2.25.1"] = 0xA900
+    assert bench.deliver() is SeriesState.DELIVERING
+    assert bench.deliver(after_s=1) is SeriesState.PARTLY_DELIVERED
+    assert bench.deliver(after_s=1) is SeriesState.PARTLY_DELIVERED
+    assert bench.peer.sent == ["2.25.1", "2.25.4"]
+    reason = bench.ledger.series(UID).reason
+    assert reason is not None
+    assert "pacs did not take seg, nor 1 more: answered" in reason.message
+
+
+def test_a_report_waits_until_its_segmentation_is_there(bench: Bench) -> None:
+    with_alternatives(bench)
+    bench.peer.statuses["2.25.1"] = 0xA700
+    assert bench.deliver() is SeriesState.DELIVERING
+    assert bench.peer.sent == ["2.25.1"]
+    bench.peer.statuses.clear()
+    assert bench.deliver(after_s=31) is SeriesState.DELIVERED
+    assert bench.peer.sent == ["2.25.1", "2.25.1", "2.25.2"]
+
+
+def test_a_segmentation_that_is_given_up_takes_its_report_along(bench: Bench) -> None:
+    with_alternatives(bench)
+    bench.peer.statuses["2.25.1"] = 0xA700
+    assert bench.deliver(after_s=3600) is SeriesState.FAILED
+    assert bench.states() == [DeliveryState.DEAD] * 2
+    assert bench.peer.sent == ["2.25.1"]
+
+
+def test_a_report_that_is_there_already_is_followed_by_the_one_without_segmentation(
+    bench: Bench,
+) -> None:
+    with_alternatives(bench)
+    report = next(d for d in bench.ledger.deliveries(UID) if d.result == RESULTS[1])
+    now = bench.clock.now
+    bench.ledger.record_delivery(
+        report, DeliveryState.ACCEPTED, now, next_attempt_at=now, status=0, detail=""
+    )
+    bench.peer.statuses["2.25.1"] = 0xC000
+    bench.deliver()
+    assert bench.deliver(after_s=1) is SeriesState.PARTLY_DELIVERED
+    assert bench.peer.sent == ["2.25.1", "2.25.4"]
+
+
+def test_a_pacs_that_takes_neither_kind_of_report_gets_what_is_named_instead(bench: Bench) -> None:
+    with_alternatives(bench, sr="text_sr")
+    bench.peer.statuses |= dict.fromkeys(("2.25.1", "2.25.4"), 0x0122)
+    for _ in range(2):
+        assert bench.deliver(after_s=1) is SeriesState.DELIVERING
+    assert bench.deliver(after_s=1) is SeriesState.PARTLY_DELIVERED
+    assert bench.peer.sent == ["2.25.1", "2.25.4", "2.25.5"]
+
+
 def test_series_waits_for_every_destination(bench: Bench) -> None:
     bench.ledger.queue_deliveries(UID, 1, RESULTS, ["other"], bench.clock.now)
     assert bench.deliver() is SeriesState.DELIVERING
@@ -402,7 +467,7 @@ def test_a_delivery_in_flight_says_so(bench: Bench) -> None:
         return bench.peer(files)
 
     bench.outbox.deliver(UID, "pacs", look, bench.clock.now)
-    assert seen == [[DeliveryState.SENT] * 2]
+    assert seen[0] == [DeliveryState.SENT] * 2
 
 
 STATES, EVENTS = list(DeliveryState), list(DeliveryEvent)

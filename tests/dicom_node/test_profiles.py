@@ -4,7 +4,7 @@ import pytest
 
 from dicom_node.config import DestinationSettings
 from dicom_node.errors import UnknownResultError
-from dicom_node.profiles import NOT_ANALYSED, needed, wanted
+from dicom_node.profiles import NOT_ANALYSED, needed, replacement, wanted
 from dicom_node.records import ResultFile
 from pipeline.objects.results import DEFAULT_OUTPUTS, RESULT_BUILDERS
 
@@ -18,6 +18,17 @@ def destination(*objects: str, **instead: str) -> DestinationSettings:
 def test_what_any_destination_gets_is_made_once() -> None:
     destinations = [destination("seg", "sr", seg="rtstruct"), destination("sr", "pdf")]
     assert needed(destinations) == ("seg", "sr", "rtstruct", "sr_alone", "pdf")
+
+
+def test_who_may_refuse_the_segmentation_can_get_the_report_without_it() -> None:
+    assert needed([destination("seg", "sr")]) == ("seg", "sr", "sr_alone")
+    assert needed([destination("seg", "key_image")]) == ("seg", "key_image")
+
+
+def test_what_replaces_a_report_replaces_the_one_without_segmentation_too() -> None:
+    profile = destination("seg", "sr", sr="text_sr", seg="rtstruct")
+    names = {name: replacement(name, profile) for name in ("sr", "sr_alone", "seg", "key_image")}
+    assert names == {"sr": "text_sr", "sr_alone": "text_sr", "seg": "rtstruct", "key_image": None}
 
 
 def test_a_node_without_destinations_makes_the_default() -> None:

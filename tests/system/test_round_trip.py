@@ -47,6 +47,21 @@ def test_results_reach_a_pacs_that_was_down(node: RunningNode, series: Path) -> 
     assert set(node.pacs.received) == set(node.results(uid))
 
 
+def test_pacs_that_refuses_segmentations_gets_one_report_that_refers_to_none(
+    node: RunningNode, series: Path
+) -> None:
+    node.pacs.refused = {SegmentationStorage}
+    uid = node.send(series)
+    node.wait_for(uid, SeriesState.PARTLY_DELIVERED)
+    (report,) = [d for d in node.pacs.received.values() if d.Modality == "SR"]
+    assert SegmentationStorage not in report.to_json()
+    assert sorted(d.Modality for d in node.pacs.received.values()) == ["OT", "SR"]
+    assert len(node.pacs.attempts) == len(set(node.pacs.attempts)) == 3
+    account = json.loads(node.psoas("show", uid, "--json").stdout)
+    assert account["series"]["state"] == "partly_delivered"
+    assert sorted(d["state"] for d in account["deliveries"]) == ["accepted"] * 2 + ["refused"] * 2
+
+
 def test_series_is_analysed_after_the_broker_was_killed(node: RunningNode, series: Path) -> None:
     uid = node.send(series)
     node.kill_broker()
