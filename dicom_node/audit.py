@@ -1,7 +1,7 @@
 """Keep the audit trail: every message is on disk before anybody is asked to take it.
 
 Any process of the node records; ``psoas serve`` passes the messages on, oldest first, and deletes
-what was taken. An outage of the repository leaves them waiting here.
+what was taken. An outage of the repository leaves them waiting here, a full disk in a reserve.
 """
 
 import getpass
@@ -19,6 +19,7 @@ import structlog
 
 from dicom_node.audit_events import Deed, User, UserAction, user_action
 from dicom_node.audit_messages import AuditMessage, Outcome
+from dicom_node.audit_reserve import AuditReserve
 from dicom_node.config import NodeSettings
 from dicom_node.errors import AuditError
 
@@ -70,8 +71,27 @@ class AuditTrail:
         folder = settings.storage.folder / "audit" / "waiting"
         return cls(folder, settings.audit.source_id, settings.listener.ae_title)
 
+    @property
+    def reserve(self) -> AuditReserve:
+        """Room for messages that the disk has none for."""
+        return AuditReserve(self.folder.parent / "reserve")
+
+    def prepare(self) -> None:
+        """Make folders and reserve while there is room.
+
+        Raises
+        ------
+        AuditError
+            They cannot be written.
+        """
+        try:
+            self._make_folder()
+            self.reserve.prepare()
+        except OSError as error:
+            raise AuditError(f"{self.folder} cannot be written: {error.strerror}") from None
+
     def record(self, message: AuditMessage) -> None:
-        """Keep a message.
+        """Keep a message, in the reserve when the disk has no room for it.
 
         Raises
         ------
@@ -82,12 +102,11 @@ class AuditTrail:
         text = syslog_message(message.to_xml(self.source_id), message.at, severity)
         name = f"{message.at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(6)}"
         try:
-            # One after the other: the mode is not for parents that are made on the way.
-            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._make_folder()
             _write_private(self.folder / f"{name}.msg", text)
         except OSError as error:
-            raise AuditError(f"{self.folder} cannot be written: {error.strerror}") from None
+            if not self._is_in_reserve(name, text):
+                raise AuditError(f"{self.folder} cannot be written: {error.strerror}") from None
 
     def note(self, message: AuditMessage) -> None:
         """Keep a message where failing to do so must not stop the work that it tells of."""
@@ -105,18 +124,34 @@ class AuditTrail:
         AuditError
             What was not taken waits on.
         """
+        reserve = self.reserve
         try:
             paths = sorted(self.folder.glob("*.msg"))[:_AT_ONCE]
-            sink.write([path.read_bytes() for path in paths])
+            kept = reserve.kept()
+            named = [(path.stem, path.read_bytes()) for path in paths]
+            # Names begin with the time.
+            sink.write([message for _, message in sorted([*named, *kept.values()])])
             for path in paths:
                 path.unlink(missing_ok=True)
+            reserve.clear(kept)
         except OSError as error:
             raise AuditError(f"{self.folder} cannot be read: {error.strerror}") from None
-        return len(paths)
+        return len(named) + len(kept)
 
     def waiting(self) -> int:
         """How many messages wait."""
-        return sum(1 for _ in self.folder.glob("*.msg"))
+        return sum(1 for _ in self.folder.glob("*.msg")) + len(self.reserve.kept())
+
+    def _make_folder(self) -> None:
+        # One after the other: the mode is not for parents that are made on the way.
+        self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+
+    def _is_in_reserve(self, name: str, text: bytes) -> bool:
+        try:
+            return self.reserve.keep(name, text)
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +294,7 @@ def syslog_message(xml: bytes, at: datetime, priority: int) -> bytes:
 
 def _fault_of_forwarding(trail: AuditTrail, sink: Sink) -> str:
     try:
-        while trail.forward(sink) == _AT_ONCE:
+        while trail.forward(sink) >= _AT_ONCE:
             pass
     except AuditError as error:
         return str(error)
@@ -268,9 +303,13 @@ def _fault_of_forwarding(trail: AuditTrail, sink: Sink) -> str:
 
 def _write_private(path: Path, content: bytes) -> None:
     part = path.with_suffix(".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

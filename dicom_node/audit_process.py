@@ -28,6 +28,7 @@ def auditing(settings: NodeSettings, digest: AuditDigest) -> Iterator[None]:
         Not even the start can be audited.
     """
     trail = AuditTrail.of(settings)
+    trail.prepare()
     trail.record(application_activity(trail.ae_title, datetime.now(UTC), started=True))
     stop = threading.Event()
     arguments = trail, _sink_of(settings), digest, stop

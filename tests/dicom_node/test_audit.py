@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -19,7 +21,8 @@ from dicom_node.audit_events import (
     instances_received,
     user_action,
 )
-from dicom_node.audit_messages import Study
+from dicom_node.audit_messages import AuditMessage, Study
+from dicom_node.audit_reserve import AuditReserve
 from dicom_node.errors import AuditError
 from tests.dicom_node.factories import START, listening_node, node_settings
 from tests.peers import Scanner
@@ -138,6 +141,77 @@ def test_messages_wait_while_the_repository_is_away_and_keep_their_order(tmp_pat
     assert trail.waiting() == 0
     said = [parsed(m).findtext(".//EventOutcomeDescription") for m in repository.taken]
     assert said == ["reason 1", "reason 2", "reason 3"]
+
+
+def refusal(number: int) -> AuditMessage:
+    at = START + timedelta(seconds=number)
+    return association_refused("PSOAS", SCANNER, f"reason {number}", at)
+
+
+def reasons(repository: Repository) -> list[str | None]:
+    return [parsed(m).findtext(".//EventOutcomeDescription") for m in repository.taken]
+
+
+def test_a_full_disk_loses_no_message(tmp_path: Path, tool: Callable[[str], str]) -> None:
+    # A volume of its own, in a name space of its own: most systems let everybody do that.
+    inside = [tool("unshare"), "--map-root-user", "--mount"]
+    mount = [*inside, "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a volume in a name space")
+    script = [sys.executable, "-m", "tests.dicom_node.audit_on_full_disk", str(tmp_path)]
+    command = [*inside, *script]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["28", "3", "before", "full-1", "full-2", "0"]
+
+
+def test_where_no_file_can_be_made_the_reserve_keeps_messages_in_order(tmp_path: Path) -> None:
+    trail, repository = trail_in(tmp_path), Repository()
+    trail.prepare()
+    trail.record(refusal(1))
+    trail.folder.rename(tmp_path / "aside")
+    trail.folder.write_text("in the way")
+    trail.record(refusal(3))
+    trail.note(refusal(2))
+    trail.folder.unlink()
+    (tmp_path / "aside").rename(trail.folder)
+    assert trail.waiting() == 3
+    repository.away = True
+    with pytest.raises(AuditError):
+        trail.forward(repository)
+    repository.away = False
+    assert trail.forward(repository) == 3
+    assert reasons(repository) == ["reason 1", "reason 2", "reason 3"]
+    assert trail.waiting() == trail.forward(repository) == 0
+
+
+def test_the_reserve_is_private_and_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    reserve = AuditReserve(tmp_path / "reserve")
+    reserve.prepare()
+    size = reserve.path.stat().st_size
+    assert reserve.path.stat().st_mode & 0o777 == 0o600
+    assert not reserve.keep("1", bytes(5000))
+    taken = 0
+    while reserve.keep(str(taken), b"message"):
+        taken += 1
+    reserve.prepare()  # changes nothing: a restart must not empty it
+    assert len(reserve.kept()) == taken > 400
+    reserve.clear([0, 7])
+    assert reserve.keep("again", b"message")
+    assert reserve.kept()[0] == ("again", b"message")
+    assert reserve.path.stat().st_size == size
+
+
+def test_a_message_that_a_power_cut_left_half_written_is_left_out(tmp_path: Path) -> None:
+    reserve = AuditReserve(tmp_path / "reserve")
+    reserve.prepare()
+    reserve.keep("1", b"first")
+    reserve.keep("2", b"second")
+    whole = reserve.path.read_bytes()
+    reserve.path.write_bytes(whole.replace(b"first", b"fi\0\0\0"))
+    assert list(reserve.kept().values()) == [("2", b"second")]
+    assert reserve.keep("3", b"third")
+    assert set(reserve.kept().values()) == {("2", b"second"), ("3", b"third")}
 
 
 def test_what_waits_at_the_stop_is_passed_on(tmp_path: Path) -> None:
