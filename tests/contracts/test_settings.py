@@ -14,11 +14,11 @@ from training.config import FinetuneRecipe
 
 
 @cache
-def attributes_read(folder: Path, *, besides: str) -> set[str]:
+def attributes_read(folder: Path, *, besides: Path) -> set[str]:
     """Names that code reads as an attribute: ``settings.listener.port`` gives both."""
     names: set[str] = set()
     for path in folder.rglob("*.py"):
-        if path.name == besides:
+        if path.is_relative_to(besides):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
@@ -34,7 +34,8 @@ def settings() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", sorted(set(settings())))
 def test_setting_is_read(name: str, repository: Path) -> None:
-    readers = attributes_read(repository / "dicom_node", besides="config.py")
+    node = repository / "dicom_node"
+    readers = attributes_read(node, besides=node / "config")
     # Some are read by properties of the settings themselves, or when the file is loaded.
     own = {"sources", "destinations", "ledger_url", "completion"}
     own |= {"ledger_password_file", "webhook_file"}
@@ -43,7 +44,8 @@ def test_setting_is_read(name: str, repository: Path) -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(FinetuneRecipe)])
 def test_field_of_a_recipe_is_read(name: str, repository: Path) -> None:
-    readers = attributes_read(repository / "training", besides="config.py")
+    training = repository / "training"
+    readers = attributes_read(training, besides=training / "config.py")
     # Recipes in epochs are turned into steps beside the recipe itself.
     own = {"cases", "epochs", "warmup_epochs"}
     assert name in readers | own
