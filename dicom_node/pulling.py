@@ -42,6 +42,9 @@ _PENDING: Final = frozenset({0xFF00, 0xFF01})
 _SUCCESS: Final = 0x0000
 _DAMAGED: Final = 0xC000
 _TIMEOUT_S: Final = 60.0
+# An address with a typing error should not take half a minute to be told.
+_ATTEMPTS: Final = 3
+_FIRST_WAIT_MS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,9 @@ def pull_by_web(url: str, wanted: Wanted, folder: Path) -> Iterator[RemoteSeries
     try:
         with create_session() as session:
             client = DICOMwebClient(url, session=session)
+            client.set_http_retry_params(
+                max_attempts=_ATTEMPTS, wait_exponential_multiplier=_FIRST_WAIT_MS
+            )
             for series in _find_on_web(client, wanted):
                 for dataset in client.retrieve_series(
                     series.study_instance_uid, series.series_instance_uid

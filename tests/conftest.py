@@ -13,6 +13,14 @@ from pynetdicom.transport import AssociationSocket
 REPOSITORY = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that need long, so that no process works alone at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    whole = {path for path in long if path.is_relative_to(REPOSITORY / "tests" / "system")}
+    # Stable: the order that pytest-randomly drew holds among equals.
+    items.sort(key=lambda item: (item.path not in whole, item.path not in long))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _close_what_peers_reset() -> Iterator[None]:
     """Close every connection of pynetdicom's, also those of the peers that tests play.

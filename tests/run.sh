@@ -38,7 +38,11 @@ say "mypy"
 say "import contracts"
 .venv/bin/lint-imports
 say "pytest"
-# One process more than there are cores, since tests wait for others a third of their time, so a thread for each
-# process; the tests of a file stay together and share its fixtures.
+# One process more than there are cores, since tests wait for others a third of their time. Counted first: nproc
+# takes OMP_NUM_THREADS for the number of cores.
+processes=$(($(env -u OMP_NUM_THREADS nproc) + 1))
+# A thread for each process, and our own bytecode is kept for the processes that tests start.
 export OMP_NUM_THREADS=1
-exec .venv/bin/pytest --numprocesses "$(($(nproc) + 1))" --dist loadfile "$@"
+unset PYTHONDONTWRITEBYTECODE
+# The tests of a file stay together and share its fixtures; tests/conftest.py puts the long files first.
+exec .venv/bin/pytest --numprocesses "$processes" --dist loadfile --no-loadscope-reorder "$@"
