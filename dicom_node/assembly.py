@@ -20,6 +20,7 @@ from dicom_node.errors import (
 )
 from dicom_node.ledger import Ledger
 from dicom_node.model_store import chosen_models
+from dicom_node.notices import notices_of
 from dicom_node.records import (
     Reason,
     ReceivedInstance,
@@ -136,7 +137,8 @@ class Assembly:
         search = self.ledger.prior_searches.of(record.series_instance_uid, record.revision)
         # Of one study, what this node knows itself comes last and counts.
         priors = (*(search.found if search else ()), *results.of_other_studies(uid))
-        background = Background(uid, segmentation, results.of_series(uid), priors)
+        notices = notices_of(record.series_instance_uid, self.ledger, self.spool)
+        background = Background(uid, segmentation, results.of_series(uid), priors, notices)
         return Work(paths, background)
 
     def _skip(self, record: SeriesRecord, reason: Reason, now: datetime) -> None:

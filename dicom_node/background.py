@@ -12,6 +12,25 @@ from dicom_node.records import ResultEntry, ResultObject
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """A report that a series was not analysed, which some destination has.
+
+    Parameters
+    ----------
+    revision : int
+        Of the series.
+    study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid : str
+        Of the report.
+    """
+
+    revision: int
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Background:
     """Goes to a worker with the work order.
 
@@ -25,12 +44,15 @@ class Background:
         Measurements of the same images, the first one first.
     priors : tuple of ResultEntry
         Measurements of the patient in other studies, the first one first.
+    notices : tuple of Notice
+        Reports that the series was not analysed, the first one first.
     """
 
     source_series_uid: str
     segmentation: Path | None = None
     earlier: tuple[ResultEntry, ...] = ()
     priors: tuple[ResultEntry, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
     def to_json(self) -> bytes:
         """Return it as it lies in the spool."""
@@ -40,6 +62,7 @@ class Background:
                 "segmentation": self.segmentation and self.segmentation.as_posix(),
                 "earlier": [entry_to_json(entry) for entry in self.earlier],
                 "priors": [entry_to_json(entry) for entry in self.priors],
+                "notices": [asdict(notice) for notice in self.notices],
             }
         ).encode()
 
@@ -59,6 +82,8 @@ class Background:
                 data["segmentation"] and Path(data["segmentation"]),
                 tuple(entry_from_json(entry) for entry in data["earlier"]),
                 tuple(entry_from_json(entry) for entry in data["priors"]),
+                # Orders of older versions have none.
+                tuple(Notice(**notice) for notice in data.get("notices", ())),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise SpoolError(f"the background in the spool is damaged: {error!r}") from None

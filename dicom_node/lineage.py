@@ -1,15 +1,14 @@
-"""Tell a worker's request what came before: predecessor, prior, what a reader corrected."""
+"""Tell a worker's request what came before: version, prior, what a reader corrected."""
 
 import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from dicom_node import __version__
-from dicom_node.background import Background, predecessor_among
+from dicom_node.background import Background
 from dicom_node.records import ResultEntry
 from pipeline.analyze import Cutoffs, Models
 from pipeline.correct import CorrectedResult
-from pipeline.objects.identity import PredecessorReport
 from pipeline.types import Interval, ModelIdentity, PriorMeasurement
 
 
@@ -25,24 +24,6 @@ def version_of(models: Models, cutoffs: Cutoffs, prior: ResultEntry | None) -> s
         repr(prior and prior.origin),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def predecessor_of(
-    background: Background, origin: tuple[str, int, str]
-) -> PredecessorReport | None:
-    """Find the report that a new one of the same images replaces."""
-    entry = predecessor_among(background.earlier, origin)
-    if entry is None:
-        return None
-    report = entry.latest("sr")
-    if report is None:
-        return None
-    return PredecessorReport(
-        study_instance_uid=entry.study_instance_uid,
-        series_instance_uid=report.series_instance_uid,
-        sop_instance_uid=report.sop_instance_uid,
-        sop_class_uid=report.sop_class_uid,
-    )
 
 
 def prior_of(entry: ResultEntry | None) -> PriorMeasurement | None:

@@ -7,9 +7,12 @@ import structlog
 from typing_extensions import override
 
 from dicom_node import __version__
+from dicom_node.background import Background
 from dicom_node.errors import SpoolError
 from dicom_node.ledger import Ledger
+from dicom_node.notices import notices_of
 from dicom_node.outcomes import result_file
+from dicom_node.predecessors import predecessor_of_notice
 from dicom_node.profiles import NOT_ANALYSED
 from dicom_node.records import Reason, ResultFile, SeriesRecord
 from dicom_node.spool import Spool
@@ -46,10 +49,17 @@ def _tell(
     if not datasets:
         return ()
     created_at = record.queued_at or record.updated_at
+    background = Background(
+        uid,
+        earlier=ledger.results.of_series(uid),
+        notices=notices_of(uid, ledger, spool),
+    )
+    # No version is older than one of a work that nobody ended.
+    predecessor = predecessor_of_notice(background, (uid, revision, ""))
     report = not_analysed.build(
         _Refused(reason.code, reason.message),
         datasets,
-        ResultContext(tuple(datasets), created_at, __version__),
+        ResultContext(tuple(datasets), created_at, __version__, predecessor=predecessor),
     )
     try:
         name = f"{NOT_ANALYSED}.dcm"

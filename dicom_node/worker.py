@@ -12,12 +12,12 @@ from dicom_node.config import NodeSettings
 from dicom_node.errors import DeviceMemoryError, SettingsError
 from dicom_node.lineage import (
     corrected_by,
-    predecessor_of,
     prior_of,
     version_of,
 )
 from dicom_node.model_shelf import ModelShelf
 from dicom_node.outcomes import Outcome, OutcomeKind, failure, result_file
+from dicom_node.predecessors import predecessor_of_notice, predecessors_of
 from dicom_node.profiles import NOT_ANALYSED, needed
 from dicom_node.records import ResultEntry, ResultFile, ResultObject
 from dicom_node.spool import Spool
@@ -38,7 +38,7 @@ from pipeline.objects.earlier_report import day_of
 from pipeline.objects.identity import ResultContext
 from pipeline.objects.measurement import measurement_json
 from pipeline.objects.overlay import overlay_png
-from pipeline.objects.part10 import encoded, read_files, readable_files
+from pipeline.objects.part10 import encoded, read_files, read_series, readable_files
 from pipeline.objects.results import RESULT_BUILDERS
 from pipeline.types import Analysis
 
@@ -148,8 +148,10 @@ def measure(series_instance_uid: str, revision: int, context: WorkerContext) -> 
         if outcome is None or not datasets or not _is_reported(error, context):
             raise
         known = ResultContext(tuple(datasets), work.queued_at, __version__)
-        report = not_analysed.build(error, datasets, known)
         version = version_of(context.models, context.cutoffs, None)
+        origin = series_instance_uid, revision, version
+        known = replace(known, predecessor=predecessor_of_notice(background, origin))
+        report = not_analysed.build(error, datasets, known)
         return replace(outcome, results=place.keep({NOT_ANALYSED: report}, version))
 
 
@@ -174,16 +176,18 @@ def _measure(
     work: WorkOrder, background: Background, place: _Place, context: WorkerContext
 ) -> Outcome:
     paths = [context.spool.path(path) for path in work.paths]
-    datasets = read_files(paths)[background.source_series_uid]
+    datasets = read_series(paths, background.source_series_uid)
     day = day_of(datasets[0])
     prior = prior_among(background.priors, day)
     version = version_of(context.models, context.cutoffs, prior)
     origin = place.series_instance_uid, place.revision, version
+    before = predecessors_of(background, origin)
     request = AnalysisRequest(
         content_datetime=work.queued_at,
         software_version=__version__,
         prior=prior_of(prior),
-        predecessor=predecessor_of(background, origin),
+        predecessor=before.report,
+        predecessor_alone=before.alone,
         cutoffs=context.cutoffs,
         outputs=tuple(name for name in context.outputs if name in RESULT_BUILDERS),
     )
@@ -219,7 +223,7 @@ def measure_silently(
     work = context.spool.read_work(series_instance_uid, revision, shadow=model)
     context = context.with_models_of(work)
     paths = [context.spool.path(path) for path in work.paths]
-    datasets = read_files(paths)[series_instance_uid]
+    datasets = read_series(paths, series_instance_uid)
     request = AnalysisRequest(work.queued_at, __version__, cutoffs=context.cutoffs, outputs=())
     with _memory_errors_named(series_instance_uid):
         analysis, _ = analyze_series(datasets, context.models, request)

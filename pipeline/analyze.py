@@ -92,7 +92,7 @@ class AnalysisRequest:
     outputs : tuple of str
         Names in ``RESULT_BUILDERS`` of the objects to build.
     prior : PriorMeasurement or None
-    predecessor : PredecessorReport or None
+    predecessor, predecessor_alone : PredecessorReport or None
         As in ``ResultContext``.
     """
 
@@ -105,6 +105,7 @@ class AnalysisRequest:
     outputs: tuple[str, ...] = DEFAULT_OUTPUTS
     prior: PriorMeasurement | None = None
     predecessor: PredecessorReport | None = None
+    predecessor_alone: PredecessorReport | None = None
 
     def stated(self, subject: Subject) -> Subject:
         """Return a subject with what a person stated in place of the header's."""
@@ -122,6 +123,7 @@ class AnalysisRequest:
             self.software_version,
             prior=self.prior,
             predecessor=self.predecessor,
+            predecessor_alone=self.predecessor_alone,
         )
 
 

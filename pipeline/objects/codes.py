@@ -2,6 +2,11 @@
 
 Schemes: SCT is SNOMED CT, DCM is PS3.16 annex D, UCUM are units, LN is LOINC. Where none of them
 has a concept (PS3.16 CIDs 7151, 7166, 7191, 7469 and 7710 searched), the code is our own.
+
+Fat is one of these. PS3.16 knows fat of no place (55603005, "Fat"). SNOMED CT has adipose tissue of
+the abdomen (725273006), which others write for visceral fat; but that under the skin of the abdomen
+is adipose tissue of the abdomen too, and a report that holds both would count it twice. For fat
+between muscles nothing was found.
 """
 
 from collections.abc import Mapping

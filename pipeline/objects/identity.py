@@ -118,6 +118,9 @@ class ResultContext:
         What the reports compare the result with.
     predecessor : PredecessorReport or None
         What the reports replace.
+    predecessor_alone : PredecessorReport or None
+        What the report without segmentation replaces, when that is another one: whoever gets only
+        this kind does not hold the other.
     reader : ReaderSegmentation or None
         The mask that was measured, when it is not our own.
     """
@@ -128,6 +131,7 @@ class ResultContext:
     uid_root_key: str = "psoas"
     prior: PriorMeasurement | None = None
     predecessor: PredecessorReport | None = None
+    predecessor_alone: PredecessorReport | None = None
     reader: ReaderSegmentation | None = None
 
     def __post_init__(self) -> None:

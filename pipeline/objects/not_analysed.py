@@ -22,6 +22,7 @@ from pipeline.objects import codes
 from pipeline.objects.attributes import quiet
 from pipeline.objects.frames import frames_of, sop_instance_uid
 from pipeline.objects.identity import RESEARCH_NOTICE, ResultContext, hashed_uid, stamp_as
+from pipeline.objects.report_header import put_predecessor
 from pipeline.objects.skeleton import ResultSeries, begin
 from pipeline.objects.text_sr import (
     code_item,
@@ -95,6 +96,7 @@ def build(error: Refusal, datasets: Sequence[Dataset], context: ResultContext) -
         ]
         put_text_document(result, findings, context)
         put_evidence(result, frame)
+        put_predecessor(result, context)
     return result
 
 
@@ -104,6 +106,7 @@ def _key(error: Refusal, datasets: Sequence[Dataset], context: ResultContext) ->
         context.software_version,
         error.code,
         str(error),
+        *([repr(context.predecessor)] if context.predecessor else []),
         *sorted(sop_instance_uid(dataset) for dataset in datasets),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

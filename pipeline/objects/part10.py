@@ -15,6 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from pipeline.errors import UnreadableFileError
 from pipeline.objects.attributes import DAMAGE, quiet, text
+from pipeline.objects.frames import CT_SOP_CLASSES
 
 _LARGEST_INFLATED_BYTES: Final = 1 << 28
 """Room for 500 slices in one object; a few deflated kilobytes can claim any size."""
@@ -47,12 +48,41 @@ def read_files(source: Path | Iterable[Path]) -> dict[str, list[Dataset]]:
     paths = _files(source)
     series: dict[str, list[Dataset]] = {}
     for path in paths:
-        dataset = _read(path)
+        dataset = _read_whole(path)
         if dataset is not None and "DirectoryRecordSequence" not in dataset:
             series.setdefault(text(dataset, "SeriesInstanceUID"), []).append(dataset)
     if not series:
         raise UnreadableFileError(f"none of {len(paths)} files is a DICOM Part 10 file")
     return series
+
+
+def read_series(paths: Iterable[Path], series_instance_uid: str) -> list[Dataset]:
+    """Read the headers of the files of one series, of which none may be missing.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    series_instance_uid : str
+
+    Returns
+    -------
+    list of Dataset
+        One for each file, in order.
+
+    Raises
+    ------
+    UnreadableFileError
+        A file breaks off or is damaged, or it is none of this series.
+    """
+    found = []
+    for path in paths:
+        dataset = _read_whole(path)
+        if dataset is None or text(dataset, "SeriesInstanceUID") != series_instance_uid:
+            raise UnreadableFileError(
+                f"the file {path.name} is no object of the series any more: damaged, or cut off"
+            )
+        found.append(dataset)
+    return found
 
 
 def readable_files(paths: Iterable[Path]) -> list[Dataset]:
@@ -98,6 +128,21 @@ def _read(path: Path) -> Dataset | None:
         raise UnreadableFileError(
             f"the file {path.name} is damaged or breaks off ({type(error).__name__})"
         ) from error
+
+
+def _read_whole(path: Path) -> Dataset | None:
+    """Read a file, unless it is an image that is cut before its matrix (PS3.3 C.7.6.3).
+
+    Elements are in ascending order: what else is missing then is missing without a word, the UID
+    that says which series it belongs to included.
+    """
+    dataset = _read(path)
+    if dataset is None or "Columns" in dataset or "PixelData" in dataset:
+        return dataset
+    sop_class = dataset.file_meta.get("MediaStorageSOPClassUID")
+    if sop_class is None or sop_class in CT_SOP_CLASSES:
+        raise UnreadableFileError(f"the file {path.name} breaks off in its header")
+    return dataset
 
 
 def _inflated(content: bytes, meta: FileMetaDataset) -> Dataset:

@@ -1,7 +1,7 @@
 """Builds the Structured Report of a measurement (PS3.16 TID 1500)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import highdicom
@@ -86,6 +86,7 @@ def build_alone(analysis: Analysis, context: ResultContext) -> Dataset:
 
     A reference to an object that an archive does not hold is an error that viewers show as one.
     """
+    context = replace(context, predecessor=context.predecessor_alone or context.predecessor)
     frame = level_frame(analysis, context)
     with quiet():
         groups = groups_on_images(analysis, context, frame)

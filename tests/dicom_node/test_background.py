@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.background import Background, predecessor_among, prior_among
+from dicom_node.background import Background, Notice, predecessor_among, prior_among
 from dicom_node.errors import SpoolError
 from tests.dicom_node.factories import result_entry
 
@@ -15,6 +15,8 @@ def test_background_is_read_as_it_was_written() -> None:
     undated = replace(SECOND, study_date=None)
     background = Background("1.2.3", Path("instances/1/2.dcm"), (FIRST,), (undated, THIRD))
     assert Background.from_json(background.to_json()) == background
+    told = replace(background, notices=(Notice(2, "1.2", "1.3", "1.4", "1.5"),))
+    assert Background.from_json(told.to_json()) == told
     alone = Background("1.2.3")
     assert Background.from_json(alone.to_json()) == alone
 

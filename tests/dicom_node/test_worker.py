@@ -108,7 +108,12 @@ def without_pixels(context: WorkerContext) -> None:
     image.save_as(path)
 
 
-@pytest.mark.parametrize("damage", [broken_off, without_pixels])
+def cut_in_its_header(context: WorkerContext) -> None:
+    path = context.spool.path(Path("instances", "slice_05.dcm"))
+    path.write_bytes(path.read_bytes()[:400])
+
+
+@pytest.mark.parametrize("damage", [broken_off, without_pixels, cut_in_its_header])
 def test_series_that_cannot_be_read_is_reported_to_those_who_ask_for_it(
     damage: Callable[[WorkerContext], None], context: WorkerContext, demo_series: Path
 ) -> None:

@@ -47,6 +47,7 @@ name = "pacs"
 ae_title = "PACS"
 host = "127.0.0.1"
 port = {pacs_port}
+objects = ["seg", "sr", "key_image", "not_analysed"]
 """
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.uid import (
+    BasicTextSRStorage,
     Comprehensive3DSRStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -13,6 +14,7 @@ from pydicom.uid import (
 
 from dicom_node.demo.readback import stored_results, understand
 from dicom_node.records import SeriesState
+from tests.reader import values_of
 from tests.system.running_node import RunningNode, wait_until
 
 pytestmark = [pytest.mark.network, pytest.mark.redis, pytest.mark.slow]
@@ -60,6 +62,25 @@ def test_pacs_that_refuses_segmentations_gets_one_report_that_refers_to_none(
     account = json.loads(node.psoas("show", uid, "--json").stdout)
     assert account["series"]["state"] == "partly_delivered"
     assert sorted(d["state"] for d in account["deliveries"]) == ["accepted"] * 2 + ["refused"] * 2
+
+
+def test_series_that_cannot_be_read_is_reported_with_the_reason(
+    node: RunningNode, series: Path
+) -> None:
+    path = series / "slice_05.dcm"
+    image = dcmread(path)
+    image.PixelData = image.PixelData[:1000]
+    image.save_as(path)
+    uid = node.send(series)
+    node.wait_for(uid, SeriesState.QUARANTINED)
+    wait_until(lambda: bool(node.pacs.received), "report of the reason")
+    (report,) = node.pacs.received.values()
+    assert report.SOPClassUID == BasicTextSRStorage
+    assert report.StudyInstanceUID == image.StudyInstanceUID
+    reason = node.ledger.series(uid).reason
+    assert reason is not None
+    assert reason.code == "PIXEL_DATA_UNREADABLE"
+    assert any(reason.message in said for said in values_of(report, "TextValue"))
 
 
 def test_series_is_analysed_after_the_broker_was_killed(node: RunningNode, series: Path) -> None:

@@ -27,7 +27,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from pipeline.objects.attributes import DAMAGE, quiet, text
-from pipeline.objects.ct_series import read_files, read_volume
+from pipeline.objects.ct_series import read_volume
+from pipeline.objects.part10 import read_series
 from pipeline.types import CTVolume
 from training import labels
 from training.data import read_images
@@ -175,7 +176,7 @@ def _dicom_case(
 
 
 def _read_series(paths: tuple[Path, ...], uid: str) -> CTVolume:
-    return read_volume(read_files(paths)[uid])
+    return read_volume(read_series(paths, uid))
 
 
 def _read_drawings(paths: tuple[Path, ...], names: Mapping[str, int], volume: CTVolume) -> Drawn:

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -21,6 +22,7 @@ from pipeline.errors import (
     TooFewSlicesError,
 )
 from pipeline.objects import labelmap, not_analysed, pdf, rtstruct, seg, text_sr
+from pipeline.objects.identity import PredecessorReport
 from tests.phantoms import TorsoPhantom, phantom_analysis
 from tests.pipeline.objects.results import context_of
 from tests.pipeline.objects.test_sr import named
@@ -117,6 +119,18 @@ def test_a_series_that_was_not_measured_is_told_why() -> None:
     flags = (result.CompletionFlag, result.PreliminaryFlag, result.VerificationFlag)
     assert flags == ("COMPLETE", "PRELIMINARY", "UNVERIFIED")
     assert result.PatientID == "PHANTOM"
+
+
+def test_a_series_that_was_not_measured_again_is_told_after_what_was_said_before() -> None:
+    context = context_of(PHANTOM)
+    again = replace(context, predecessor=PredecessorReport("1.2", "1.2.3", "1.2.3.4"))
+    error = LevelNotCoveredError("12 slices end above L3")
+    first, second = (not_analysed.build(error, one.sources, one) for one in (context, again))
+    assert "PredecessorDocumentsSequence" not in first
+    (study,) = second.PredecessorDocumentsSequence
+    (named,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == "1.2.3.4"
+    assert first.SOPInstanceUID != second.SOPInstanceUID
 
 
 def test_a_code_too_long_for_its_attribute_uses_the_long_one() -> None:

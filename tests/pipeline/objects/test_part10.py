@@ -2,11 +2,12 @@ import zlib
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pipeline.errors import PixelDataError, UnreadableFileError
 from pipeline.objects.ct_series import read_files, read_volume
-from pipeline.objects.part10 import _LARGEST_INFLATED_BYTES
+from pipeline.objects.part10 import _LARGEST_INFLATED_BYTES, read_series
 from tests.phantoms import TorsoPhantom
 
 PHANTOM = TorsoPhantom((4, 64, 64), 6.0)
@@ -54,6 +55,45 @@ def test_a_folder_without_dicom_is_refused(content: dict[str, bytes], tmp_path: 
         (tmp_path / name).write_bytes(value)
     with pytest.raises(UnreadableFileError, match=f"none of {len(content)} files"):
         read_files(tmp_path)
+
+
+def end_of(path: Path, keyword: str) -> int:
+    """Position in a file behind an element."""
+    dataset = dcmread(path, stop_before_pixels=True)
+    value = dataset[keyword]
+    assert value.file_tell is not None
+    return value.file_tell + len(str(value.value))
+
+
+@pytest.mark.parametrize(
+    "keyword", ["StudyDate", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
+)
+@pytest.mark.parametrize("lost_bytes", [0, 3, 9])
+def test_an_image_cut_inside_its_header_is_never_left_out_without_a_word(
+    keyword: str, lost_bytes: int, tmp_path: Path
+) -> None:
+    paths = PHANTOM.write_series(tmp_path)
+    paths[2].write_bytes(paths[2].read_bytes()[: end_of(paths[2], keyword) - lost_bytes])
+    with pytest.raises(UnreadableFileError, match=paths[2].name):
+        read_files(tmp_path)
+    with pytest.raises(UnreadableFileError, match=paths[2].name):
+        read_series(paths, PHANTOM.series_instance_uid)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 100, 140, 200])
+def test_no_file_of_a_series_may_be_missing(kept_bytes: int, tmp_path: Path) -> None:
+    paths = PHANTOM.write_series(tmp_path)
+    assert len(read_series(paths, PHANTOM.series_instance_uid)) == 4
+    paths[1].write_bytes(paths[1].read_bytes()[:kept_bytes])
+    with pytest.raises(UnreadableFileError, match=paths[1].name):
+        read_series(paths, PHANTOM.series_instance_uid)
+
+
+def test_a_file_of_another_series_is_not_left_out_of_a_series(tmp_path: Path) -> None:
+    paths = PHANTOM.write_series(tmp_path / "a")
+    other = TorsoPhantom((1, 64, 64), 6.0, seed=2).write_series(tmp_path / "b")
+    with pytest.raises(UnreadableFileError, match="no object of the series any more"):
+        read_series([*paths, *other], PHANTOM.series_instance_uid)
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

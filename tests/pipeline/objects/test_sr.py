@@ -225,6 +225,24 @@ def test_a_new_report_names_its_predecessor() -> None:
     assert "PredecessorDocumentsSequence" not in build()
 
 
+def test_a_report_without_segmentation_names_a_predecessor_of_its_kind() -> None:
+    before = PredecessorReport("1.2", "1.2.3", "1.2.3.4")
+    alone = PredecessorReport("1.2", "1.2.5", "1.2.5.6")
+    context = dataclasses.replace(context_of(PHANTOM), predecessor=before)
+    both = dataclasses.replace(context, predecessor_alone=alone)
+    analysis = phantom_analysis(PHANTOM)
+
+    def named_in(report: Dataset) -> str:
+        (study,) = report.PredecessorDocumentsSequence
+        return str(
+            study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        )
+
+    assert named_in(sr.build(analysis, both)) == "1.2.3.4"
+    assert named_in(sr.build_alone(analysis, both)) == "1.2.5.6"
+    assert named_in(sr.build_alone(analysis, context)) == "1.2.3.4"
+
+
 def test_another_prior_or_predecessor_makes_another_report_on_the_same_segmentation() -> None:
     analysis, context = phantom_analysis(PHANTOM), context_of(PHANTOM)
     contexts = [
