@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -16,6 +17,7 @@ from dicom_node.config import NodeSettings, QuerySettings
 from dicom_node.errors import PeerError
 from dicom_node.fetching import Fetch, archive_of, fetch_of
 from dicom_node.ledger import Ledger
+from dicom_node.patience import is_over
 from dicom_node.query import WebArchive
 from dicom_node.records import TIMER_ONLY, Proof, SeriesRecord
 
@@ -83,19 +85,19 @@ class ProofDesk:
         if query is None:
             return self._is_as_announced(record, now)
         uid, revision = record.series_instance_uid, record.revision
-        proof = self.ledger.proofs.of(uid, revision)
-        if proof is None:
-            self.ask(uid, revision)
-            due_at = now + timedelta(seconds=query.patience_s)
-            self.ledger.proofs.put(Proof(uid, revision, False, "not asked yet", due_at))
-            return False
-        if not proof.settled and now >= proof.due_at:
-            unheard = f"{TIMER_ONLY}: {query.ae_title} was not heard in {query.patience_s:g} s"
-            announced = compare_with_announced(record, self.ledger)
-            sentence = unheard if announced is None else announced.sentence
-            self.ledger.proofs.put(Proof(uid, revision, True, sentence, now))
-            return True
-        return proof.settled
+
+        def note(settled: bool, due_at: datetime) -> None:
+            sentence = self._unheard(record, query) if settled else "not asked yet"
+            self.ledger.proofs.put(Proof(uid, revision, settled, sentence, due_at))
+
+        noted = self.ledger.proofs.of(uid, revision)
+        return is_over(noted, now, query.patience_s, partial(self.ask, uid, revision), note)
+
+    def _unheard(self, record: SeriesRecord, query: QuerySettings) -> str:
+        announced = compare_with_announced(record, self.ledger)
+        if announced is not None:
+            return announced.sentence
+        return f"{TIMER_ONLY}: {query.ae_title} was not heard in {query.patience_s:g} s"
 
     def _is_as_announced(self, record: SeriesRecord, now: datetime) -> bool:
         """Whether what was announced is here; what is missing is waited for, but not for ever."""

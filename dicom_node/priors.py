@@ -6,7 +6,8 @@ series waits for the answer, though not for ever.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from dicom_node.config import NodeSettings
 from dicom_node.earlier_results import Patient, Reports, earlier_reports
 from dicom_node.errors import NodeError
 from dicom_node.ledger import Ledger
+from dicom_node.patience import is_over
 from dicom_node.records import PriorSearch, ResultEntry, SeriesRecord
 from dicom_node.spool import Spool
 from pipeline.objects.earlier_report import EarlierReport
@@ -56,18 +58,16 @@ class PriorDesk:
         if priors is None:
             return True
         uid, revision = record.series_instance_uid, record.revision
-        search = self.ledger.prior_searches.of(uid, revision)
-        if search is None:
-            self.ask(uid, revision)
-            due_at = now + timedelta(seconds=priors.patience_s)
-            sentence = f"{priors.destination} was asked for earlier results"
-            self.ledger.prior_searches.put(PriorSearch(uid, revision, False, sentence, due_at))
-            return False
-        if not search.settled and now >= search.due_at:
-            sentence = f"{priors.destination} was not heard in {priors.patience_s:g} s"
-            self.ledger.prior_searches.put(PriorSearch(uid, revision, True, sentence, now))
-            return True
-        return search.settled
+
+        def note(settled: bool, due_at: datetime) -> None:
+            said = f"was not heard in {priors.patience_s:g} s"
+            sentence = (
+                f"{priors.destination} {said if settled else 'was asked for earlier results'}"
+            )
+            self.ledger.prior_searches.put(PriorSearch(uid, revision, settled, sentence, due_at))
+
+        noted = self.ledger.prior_searches.of(uid, revision)
+        return is_over(noted, now, priors.patience_s, partial(self.ask, uid, revision), note)
 
 
 def search_priors(

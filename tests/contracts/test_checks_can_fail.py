@@ -80,7 +80,7 @@ def lint_imports(copy: Path) -> subprocess.CompletedProcess[str]:
     [
         ("never each other", "training/__init__.py", "import dicom_node.records"),
         ("no network and no queue", "pipeline/composition.py", "import socket"),
-        ("never loads torch", "dicom_node/records.py", "import torch"),
+        ("never loads torch", "dicom_node/records/series.py", "import torch"),
         ("do not know DICOM objects", "pipeline/composition.py", "import pipeline.objects.codes"),
         ("know no DICOM library", "pipeline/composition.py", "import pydicom"),
         ("do not know DICOM objects", "pipeline/utils.py", ""),

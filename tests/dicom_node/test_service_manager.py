@@ -25,8 +25,17 @@ def test_news_reach_the_socket_that_is_named(tmp_path: Path, abstract: bool) -> 
 
 
 def test_without_a_manager_nothing_happens(tmp_path: Path) -> None:
-    tell_manager(READY, {})
-    tell_manager(READY, {"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+    address = str(tmp_path / "manager")
+    tell_manager(READY, {"NOTIFY_SOCKET": address})
+    assert list(tmp_path.iterdir()) == []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.setblocking(False)
+        tell_manager(READY, {})
+        with pytest.raises(BlockingIOError):
+            manager.recv(100)
+        tell_manager(READY, {"NOTIFY_SOCKET": address})
+        assert manager.recv(100) == b"READY=1"
 
 
 def test_a_listener_says_how_it_is(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from dicom_node.checks import _try_tls
 from dicom_node.config import NodeSettings, TlsSettings
 from dicom_node.destinations import peer_of
 from dicom_node.errors import AuditError, PeerError, TlsError
-from dicom_node.sender import echo
+from dicom_node.sender import Peer, echo
 from dicom_node.tls import Credentials, client_context, expiry_warning, server_context
 from tests.certificates import Authority, Pair
 from tests.dicom_node.factories import Node, listening_node, node_settings
@@ -113,7 +114,18 @@ def test_dcmtk_verifies_and_stores_over_tls(
 def test_our_own_echo_goes_over_tls(tmp_path: Path, authority: Authority, ours: Pair) -> None:
     tls = tls_settings(authority, ours)
     with secure_node(tmp_path, tls) as node:
-        echo(peer_of(*destination(node, tls)), calling_ae_title="PSOAS", timeout_s=20)
+        peer = peer_of(*destination(node, tls))
+        assert not fault_of_echo(peer)
+        # The very same call in the clear is not understood, so the first one was not.
+        assert "PSOAS at 127.0.0.1" in fault_of_echo(replace(peer, security=None))
+
+
+def fault_of_echo(peer: Peer) -> str:
+    try:
+        echo(peer, calling_ae_title="PSOAS", timeout_s=20)
+    except PeerError as error:
+        return str(error)
+    return ""
 
 
 def destination(node: Node, tls: dict[str, Any], **changes: Any) -> tuple[Any, NodeSettings]:
