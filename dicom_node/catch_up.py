@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from dicom_node.config import NodeSettings, WebSettings
+from dicom_node.destinations import own_listener, queried_peer
 from dicom_node.errors import PeerError, SettingsError, UnknownSeriesError
 from dicom_node.folder_sending import parse_peer, send_files
 from dicom_node.ledger import Ledger
@@ -175,7 +176,7 @@ def catalogues(
     if not queries:
         raise SettingsError("no source names a PACS to query: add query to it, or give --source")
     return tuple(
-        kind(Peer(query.ae_title, query.host, query.port), settings)
+        kind(queried_peer(query, settings), settings)
         if query.host or query.web is None
         else _web_catalogue(query.web, settings)
         for query in queries
@@ -257,8 +258,6 @@ def _archive(peer: Peer, settings: NodeSettings) -> Archive:
 
 def _store(folder: Path, settings: NodeSettings) -> None:
     """Hand files to our own listener, as a scanner would: nothing else records images."""
-    listener = settings.listener
-    host = "127.0.0.1" if listener.host in {"0.0.0.0", "::"} else listener.host  # noqa: S104 - not bound to, compared with
-    refused = send_files(folder, Peer(listener.ae_title, host, listener.port), STORE_TITLE)
+    refused = send_files(folder, own_listener(settings), STORE_TITLE)
     if refused:
         raise PeerError(f"our own listener did not take {len(refused)} images: {refused[0].detail}")

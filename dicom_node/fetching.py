@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from functools import partial
 
 from dicom_node.config import FetchBy, NodeSettings, QuerySettings
+from dicom_node.destinations import queried_peer
 from dicom_node.ledger import Ledger
 from dicom_node.query import Archive
 from dicom_node.receiver import Receiver
-from dicom_node.sender import Peer
 from dicom_node.spool import Spool
 
 Fetch = Callable[[str, str, Sequence[str]], None]
@@ -18,8 +18,9 @@ Fetch = Callable[[str, str, Sequence[str]], None]
 
 def archive_of(query: QuerySettings, settings: NodeSettings) -> Archive:
     """Give the PACS of a source as one that answers DIMSE queries."""
-    peer = Peer(query.ae_title, query.host, query.port)
-    return Archive(peer, settings.listener.ae_title, settings.delivery.timeout_s)
+    return Archive(
+        queried_peer(query, settings), settings.listener.ae_title, settings.delivery.timeout_s
+    )
 
 
 def fetch_of(query: QuerySettings, settings: NodeSettings, ledger: Ledger) -> Fetch | None:

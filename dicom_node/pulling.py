@@ -226,7 +226,13 @@ def _entity(calling_ae_title: str, model: str) -> AE:
 
 @contextmanager
 def _associated(entity: AE, peer: Peer, **negotiation: Any) -> Iterator[Association]:  # noqa: ANN401
-    association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title, **negotiation)
+    association = entity.associate(
+        peer.host,
+        peer.port,
+        ae_title=peer.ae_title,
+        tls_args=(peer.security.context, peer.security.name) if peer.security else None,
+        **negotiation,
+    )
     keep_answers(association)
     if not association.is_established:
         raise PeerError(f"{peer.label} gives no association")

@@ -83,6 +83,9 @@ class NodeSettings(Section):
         for destination in self.destinations:
             if destination.tls:
                 raise ValueError(f"destination {destination.name} has tls, but there is no [tls]")
+        for query in [source.query for source in self.sources if source.query is not None]:
+            if query.tls:
+                raise ValueError(f"query of {query.ae_title} has tls, but there is no [tls]")
         if self.audit.repository is not None:
             raise ValueError("audit.repository is reached by TLS only, but there is no [tls]")
         return self

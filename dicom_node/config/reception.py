@@ -95,6 +95,10 @@ class QuerySettings(Section):
     """Host name or address."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """TCP port."""
+    tls: bool = False
+    """Ask with TLS; needs `[tls]`."""
+    tls_name: str | None = None
+    """Name that its certificate must show; `host` when absent."""
     web: WebSettings | None = None
     """Ask by QIDO-RS there, in place of C-FIND."""
     fetch_missing: bool = False

@@ -12,6 +12,7 @@ from pydicom.uid import generate_uid
 
 from dicom_node.config import load_settings
 from dicom_node.demo.processes import free_port
+from tests.certificates import Authority
 from tests.dicom_node.conftest import Psoas
 from tests.dicom_node.factories import Node, listening_node
 from tests.orthanc import RunningOrthanc, running_orthanc
@@ -48,6 +49,62 @@ def new_series(folder: Path, date: str = "20260102") -> tuple[str, list[Path]]:
         dataset.StudyDate = date
         dataset.save_as(path)
     return series, paths
+
+
+@pytest.mark.parametrize("way", ["move", "get"])
+def test_all_of_it_goes_by_tls_where_there_is_no_port_in_the_clear(
+    way: str,
+    psoas: Psoas,
+    config: Path,
+    tmp_path: Path,
+    tool: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    ours, theirs = authority.issue("psoas"), authority.issue("pacs")
+    port, clear = free_port(), free_port()
+    at = {"AET": "PSOAS", "Host": "127.0.0.1", "Port": port, "UseDicomTls": True}
+    secure = {
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(theirs.certificate),
+        "DicomTlsPrivateKey": str(theirs.private_key),
+        "DicomTlsTrustedCertificates": str(authority.certificate),
+        "DicomModalities": {"psoas": at},
+    }
+    with running_orthanc(tool("Orthanc"), tmp_path, **secure) as orthanc:
+        query = f'{{ae_title = "ORTHANC", host = "127.0.0.1", port = {orthanc.port}, tls = %s}}'
+        settings = (
+            '[storage]\nfolder = "node"\nfree_space_watermark_mib = 0\n'
+            f"[listener]\nport = {clear}\n"
+            f'[tls]\nport = {port}\nonly = true\ncertificate = "{ours.certificate}"\n'
+            f'private_key = "{ours.private_key}"\nauthorities = "{authority.certificate}"\n'
+            '[[sources]]\nae_title = "ORTHANC"\nhost = "127.0.0.1"\n'
+            '[[sources]]\nae_title = "PSOAS_PULL"\nhost = "127.0.0.1"\n'
+            f'[[sources]]\nae_title = "SCANNER"\nquery = {query}\n'
+        )
+        config.write_text(settings % "true")
+        uid, paths = new_series(tmp_path / "series")
+        for path in paths:
+            orthanc.store(dcmread(path))
+        with listening_node(load_settings(config)) as node:
+            by = ["--by", "get"] if way == "get" else []
+            capsys.readouterr()  # what the node says of its start
+            assert psoas("catch-up", "--since", YESTERDAY, *by, "--json") == 0
+            assert listed(capsys)[uid]["standing"] == "here"
+            assert len(node.ledger.instances(uid)) == 3
+        # In the clear this PACS is not to be had.
+        config.write_text(settings % "false")
+        assert psoas("catch-up", "--since", YESTERDAY, "--dry-run") == 1
+        assert "PEER_" in capsys.readouterr().err
+
+
+def test_a_query_by_tls_needs_our_own_certificate(
+    psoas: Psoas, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = '{ae_title = "PACS", host = "pacs", port = 2762, tls = true}'
+    config.write_text(f'{config.read_text()}[[sources]]\nae_title = "CT1"\nquery = {query}\n')
+    assert psoas("catch-up") == 1
+    assert "query of PACS has tls, but there is no [tls]" in capsys.readouterr().err
 
 
 @pytest.fixture
