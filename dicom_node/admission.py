@@ -158,8 +158,8 @@ def search_keys(header: Header, secret: bytes) -> dict[SearchAttribute, str | No
 def _wanted_values(data: memoryview, transfer_syntax_uid: str) -> dict[int, bytes]:
     values: dict[int, bytes] = {}
     # To the very end: data that breaks off in the pixels must not be acknowledged.
-    for element in walk(data, transfer_syntax_uid):
-        if element.tag in _WANTED and element.end - element.start <= _LONGEST_VALUE:
+    for element in walk(data, transfer_syntax_uid, _WANTED):
+        if element.end - element.start <= _LONGEST_VALUE:
             values.setdefault(element.tag, bytes(data[element.start : element.end]))
     return values
 

@@ -6,7 +6,7 @@ error only. References: DICOM PS3.5 sections 7.1, 7.5 and A.4.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final, NamedTuple
 
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -67,7 +67,9 @@ _CODINGS: Final[dict[str, _Coding]] = {
 """By transfer syntax; every other one is Explicit VR Little Endian (PS3.5 A.4)."""
 
 
-def walk(data: memoryview, transfer_syntax_uid: str) -> Iterator[Element]:
+def walk(
+    data: memoryview, transfer_syntax_uid: str, wanted: Container[int] | None = None
+) -> Iterator[Element]:
     """Find the elements of the outermost level, in their order.
 
     Parameters
@@ -76,6 +78,8 @@ def walk(data: memoryview, transfer_syntax_uid: str) -> Iterator[Element]:
         One encoded data set.
     transfer_syntax_uid : str
         Not a deflated one.
+    wanted : container of int, optional
+        Tags of the elements that are returned; all of them are stepped over to the end.
 
     Raises
     ------
@@ -96,7 +100,8 @@ def walk(data: memoryview, transfer_syntax_uid: str) -> Iterator[Element]:
                     f"the data set breaks off within {_name(tag)}: "
                     f"{length} bytes announced, {size - start} there"
                 )
-            yield Element(tag, start, end)
+            if wanted is None or tag in wanted:
+                yield Element(tag, start, end)
             position = end
     except struct.error:
         raise MalformedDataSetError(f"the data set breaks off at byte {size}") from None
@@ -126,18 +131,19 @@ def _end_of_undefined(data: memoryview, start: int, coding: _Coding) -> int:
 
 def _head(data: memoryview, position: int, coding: _Coding) -> tuple[int, bytes, int, int]:
     """Tag, VR, length of value and where the value starts."""
-    if not coding.explicit:
-        group, number, length = coding.head.unpack_from(data, position)
+    explicit, head, long_length = coding
+    if not explicit:
+        group, number, length = head.unpack_from(data, position)
         return group << 16 | number, b"", length, position + 8
-    group, number, vr, length = coding.head.unpack_from(data, position)
+    group, number, vr, length = head.unpack_from(data, position)
     tag = group << 16 | number
     if vr in _SHORT_VRS:
         return tag, vr, length, position + 8
     if vr in _LONG_VRS:
-        (length,) = coding.length.unpack_from(data, position + 8)
+        (length,) = long_length.unpack_from(data, position + 8)
         return tag, vr, length, position + 12
     if group == _DELIMITERS:
-        (length,) = coding.length.unpack_from(data, position + 4)
+        (length,) = long_length.unpack_from(data, position + 4)
         return tag, b"", length, position + 8
     raise MalformedDataSetError(f"{_name(tag)} has no value representation that exists")
 

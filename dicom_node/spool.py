@@ -374,6 +374,8 @@ class Spool:
 
 def _is_kept(file: Path) -> bool:
     """Whether a file is there; ``spool_release`` sees that it is wanted again."""
+    if not os.access(file, os.F_OK):  # nearly always, and cheaper than an exception
+        return False
     try:
         os.utime(file)
     except FileNotFoundError:

@@ -20,8 +20,9 @@ def instance_path(series_instance_uid: str, sop_instance_uid: str, sha256: str) 
     SpoolError
         For a UID that cannot name a file.
     """
-    name = f"{checked_uid(sop_instance_uid)}_{sha256[:16]}.dcm"
-    return instances_folder(series_instance_uid) / name
+    # In one piece: putting paths together takes as long as a statement of the ledger.
+    series, instance = checked_uid(series_instance_uid), checked_uid(sop_instance_uid)
+    return Path(f"{INSTANCES}/{series}/{instance}_{sha256[:16]}.dcm")
 
 
 def instances_folder(series_instance_uid: str) -> Path:

@@ -94,6 +94,8 @@ class StoreProvider(DULServiceProvider):
         fragments = FragmentReader(connection, self._largest_bytes)
         if not self._memory:
             self._memory = new_memory()
+        waiting = select.poll()
+        waiting.register(connection, select.POLLIN)
         # The association's own thread would look at its queues a thousand times a second.
         checkpoint = self.assoc._reactor_checkpoint  # noqa: SLF001 - there is no public switch
         checkpoint.clear()
@@ -101,7 +103,7 @@ class StoreProvider(DULServiceProvider):
             while request is not None:
                 status = self._take(self.assoc, request, fragments, self._memory)
                 connection.sendall(store_response(request, status))
-                request = requests.take(connection) if self._goes_on(connection) else None
+                request = requests.take(connection) if self._goes_on(waiting) else None
         except MisplacedPduError as error:
             self._hand_on(error.start)
         except (BrokenPduError, PeerSilentError):
@@ -112,10 +114,8 @@ class StoreProvider(DULServiceProvider):
             self._idle_timer.restart()
             checkpoint.set()
 
-    def _goes_on(self, connection: socket.socket) -> bool:
+    def _goes_on(self, waiting: select.poll) -> bool:
         """Wait for the peer; ``False`` when something else is to be done first."""
-        waiting = select.poll()
-        waiting.register(connection, select.POLLIN)
         for _ in range(_LONGEST_PAUSE):
             if not self.to_provider_queue.empty() or self._kill_thread:
                 return False
