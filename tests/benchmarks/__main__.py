@@ -1,8 +1,8 @@
-"""Run the benchmarks: ``python -m tests.benchmarks [NAME ...] [--rounds N] [--images N]``.
+"""Run the benchmarks: ``python -m tests.benchmarks [NAME ...] [--rounds N] [--out FOLDER]``.
 
-Prints Markdown: the machine first, then one section for each benchmark. Receivers take turns
-within each round, so that what else the machine does meets all of them. Peers that are not
-installed are left out.
+Prints Markdown: the machine first, then one section for each benchmark; ``--out`` keeps it in a
+folder, with drawings. Receivers take turns within each round, so that what else the machine does
+meets all of them. Peers that are not installed are left out.
 """
 
 import argparse
@@ -10,14 +10,15 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.ingest import RECEIVERS, Trial, run_trial, table
+from tests.benchmarks.ingest import RECEIVERS, Trial, memory_table, run_trial, table
 from tests.benchmarks.ledger_growth import ledger_table, run_ledger
 from tests.benchmarks.machine import Cost, description, program_version
 from tests.benchmarks.series import write_resliced, write_series
+from tests.benchmarks.spool_growth import run_spool, spool_table
 
 _DEMO = Path(__file__).parents[2] / "dicom_node" / "demo" / "ct"
 _FEW_SLICES = 20
@@ -36,6 +37,8 @@ class Extent:
     associations : tuple of int
     series : tuple of int
         Sizes of the ledger.
+    files : tuple of int
+        That lie in the spool.
     many_associations, many_slices : tuple of int
         How far growth is followed.
     whole_series : int
@@ -52,6 +55,7 @@ class Extent:
     images: int = 300
     associations: tuple[int, ...] = (1, 4, 8)
     series: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    files: tuple[int, ...] = (3_000, 100_000, 1_000_000)
     many_associations: tuple[int, ...] = (1, 10, 25, 50)
     many_slices: tuple[int, ...] = (100, 300, 1_000, 3_000)
     whole_series: int = 10
@@ -186,6 +190,22 @@ def ledger(extent: Extent, folder: Path) -> Iterator[str]:
     yield from ledger_table({size: run_ledger(folder, size) for size in extent.series})
 
 
+def spool(extent: Extent, folder: Path) -> Iterator[str]:
+    """Start, receive and answer with spools of several sizes."""
+    images = write_series(folder / "series", extent.images)
+    results = {files: run_spool(folder / f"node{files}", files, images) for files in extent.files}
+    yield from spool_table(results)
+
+
+def memory(extent: Extent, folder: Path) -> Iterator[str]:
+    """Receive one series after the other in one process."""
+    series = [
+        write_series(folder / f"series{seed}", extent.images, seed)
+        for seed in range(1, extent.rounds + 1)
+    ]
+    yield from memory_table(series, folder / "store")
+
+
 BENCHMARKS: dict[str, Callable[[Extent, Path], Iterator[str]]] = {
     "ingest": ingest,
     "stages": stages,
@@ -197,6 +217,8 @@ BENCHMARKS: dict[str, Callable[[Extent, Path], Iterator[str]]] = {
     "runtimes": runtimes,
     "whole_volume": whole_volume,
     "ledger": ledger,
+    "spool": spool,
+    "memory": memory,
 }
 
 
@@ -206,15 +228,56 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="all when none is given")
     parser.add_argument("--rounds", type=int, default=Extent().rounds)
     parser.add_argument("--images", type=int, default=Extent().images)
+    parser.add_argument("--out", type=Path, help="a folder for benchmarks.md and drawings")
     asked = parser.parse_args()
-    extent = Extent(rounds=asked.rounds, images=asked.images)
-    print(description())  # noqa: T201
-    print("; ".join(filter(None, map(program_version, _PROGRAMS.values()))))  # noqa: T201
-    for name in asked.names or BENCHMARKS:
+    versions = "; ".join(filter(None, map(program_version, _PROGRAMS.values())))
+    report = Report(asked.out)
+    report.write(description())
+    report.write(versions)
+    run(asked.names or BENCHMARKS, Extent(rounds=asked.rounds, images=asked.images), report)
+
+
+class Report:
+    """What was found: printed, and kept in a folder when one is given.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Made when it is missing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "benchmarks.md").write_text("")
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+        print(line, flush=True)  # noqa: T201
+        if self._folder is not None:
+            with (self._folder / "benchmarks.md").open("a") as file:
+                file.write(line + "\n")
+
+    def draw(self, name: str, lines: Sequence[str]) -> None:
+        """Add a drawing of a table."""
+        if self._folder is not None:
+            # Takes as long to load as a short benchmark.
+            from tests.benchmarks.plots import save_drawing
+
+            save_drawing(name, lines, self._folder)
+
+
+def run(names: Iterable[str], extent: Extent, report: Report) -> None:
+    """Run benchmarks and report each one as soon as it is done."""
+    for name in names:
+        report.write(f"\n### {name}\n")
+        lines: list[str] = []
         with tempfile.TemporaryDirectory() as folder:
-            print(f"\n### {name}\n")  # noqa: T201
             for line in BENCHMARKS[name](extent, Path(folder)):
-                print(line, flush=True)  # noqa: T201
+                report.write(line)
+                lines.append(line)
+        report.draw(name, lines)
 
 
 if __name__ == "__main__":

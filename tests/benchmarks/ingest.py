@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.demo.processes import free_port
-from tests.benchmarks.machine import Cost, dcmtk, measured, wait_for_port
+from tests.benchmarks.machine import Cost, dcmtk, measured, resident_mib, wait_for_port
 
 _REPOSITORY = Path(__file__).parents[2]
 _ENOUGH_BYTES = 100_000
 """Files of the store that are larger are images."""
+
+_AT_ONCE = 4
 
 Command = Callable[[Path, int], list[str]]
 
@@ -89,12 +91,20 @@ def run_trial(trial: Trial, images: Sequence[Path], folder: Path) -> Cost:
     RuntimeError
         When not every image was stored.
     """
-    environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
-    environment.pop("TCP_NODELAY", None)
-    if trial.nodelay:
-        environment["TCP_NODELAY"] = "1"
     folder.mkdir()
     os.sync()  # what earlier receivers did not flush
+    return send(trial, images, folder)
+
+
+def send(trial: Trial, images: Sequence[Path], folder: Path) -> Cost:
+    """Send a series to a fresh receiver with a store that may hold files already.
+
+    Raises
+    ------
+    RuntimeError
+        When not every image was stored.
+    """
+    environment = _environment(nodelay=trial.nodelay)
     with _receiver(trial, folder, environment) as (process, port):
         with measured(process.pid) as cost:
             _send(port, images, trial.associations, environment)
@@ -106,6 +116,20 @@ def run_trial(trial: Trial, images: Sequence[Path], folder: Path) -> Cost:
         if kept < len(images):
             raise RuntimeError(f"{trial.receiver} kept {kept} of {len(images)} images")
         return cost
+
+
+def memory_table(series: Sequence[Sequence[Path]], folder: Path) -> Iterator[str]:
+    """Memory of one listener after each of several series, as a Markdown table."""
+    folder.mkdir()
+    environment = _environment(nodelay=True)
+    received = 0
+    yield "| images received | resident MiB |"
+    yield "|---|---|"
+    with _receiver(Trial("Psoas", _AT_ONCE, nodelay=True), folder, environment) as (process, port):
+        for images in series:
+            _send(port, images, _AT_ONCE, environment)
+            received += len(images)
+            yield f"| {received:,} | {resident_mib(process.pid):.0f} |"
 
 
 def table(results: dict[Trial, list[Cost]], size_bytes: int, images: int) -> Iterator[str]:
@@ -125,6 +149,14 @@ def table(results: dict[Trial, list[Cost]], size_bytes: int, images: int) -> Ite
             f"| {statistics.median(cost.peak_mib for cost in costs):.0f} "
             f"| {statistics.median(cost.other_load for cost in costs):.0%} |"
         )
+
+
+def _environment(*, nodelay: bool) -> dict[str, str]:
+    environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
+    environment.pop("TCP_NODELAY", None)
+    if nodelay:
+        environment["TCP_NODELAY"] = "1"
+    return environment
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from dicom_node.records import SeriesState
 from dicom_node.schema import SERIES
 from tests.dicom_node.factories import instance
 
-_NOW = datetime(2026, 6, 1, tzinfo=UTC)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 _AT_ONCE = 10_000
 _REPEATS = 5
 
@@ -33,7 +33,7 @@ def run_ledger(folder: Path, series: int) -> Times:
     with closing(Ledger.open(url)) as ledger:
         asked: dict[str, Callable[[], object]] = {
             "newest 100 series": ledger.list_series,
-            "series that are due": lambda: ledger.due_series(_NOW),
+            "series that are due": lambda: ledger.due_series(NOW),
             "numbers by state": ledger.counts,
             "one series": lambda: ledger.series(f"1.2.{series // 2}"),
             "record an image": lambda: ledger.record_arrivals([next(arrivals)]),
@@ -55,7 +55,7 @@ def _fill(url: str, series: int) -> None:
     database = Database.open(url)
     with closing(database):
         for start in range(0, series, _AT_ONCE):
-            rows = [_row(number) for number in range(start, min(start + _AT_ONCE, series))]
+            rows = [series_row(number) for number in range(start, min(start + _AT_ONCE, series))]
 
             def write(connection: Connection, rows: list[dict[str, object]] = rows) -> None:
                 connection.execute(insert(SERIES), rows)
@@ -63,8 +63,9 @@ def _fill(url: str, series: int) -> None:
             database.write(write)
 
 
-def _row(number: int) -> dict[str, object]:
-    at = _NOW - timedelta(seconds=number)
+def series_row(number: int) -> dict[str, object]:
+    """Row of a series whose results were delivered."""
+    at = NOW - timedelta(seconds=number)
     return {
         "series_instance_uid": f"1.2.{number}",
         "study_instance_uid": f"1.3.{number}",
@@ -84,7 +85,7 @@ def _row(number: int) -> dict[str, object]:
 
 def _arrivals() -> Iterator[Arrival]:
     for number in range(1, 1000):
-        image = instance(number, series_instance_uid="9.9", received_at=_NOW)
+        image = instance(number, series_instance_uid="9.9", received_at=NOW)
         yield Arrival(replace(image, sop_instance_uid=f"9.9.{number}"), CompletionSettings())
 
 

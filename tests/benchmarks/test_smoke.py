@@ -11,6 +11,7 @@ SMALL = Extent(
     images=20,
     associations=(2,),
     series=(50,),
+    files=(300,),
     many_associations=(1, 3),
     many_slices=(20,),
     whole_series=1,
