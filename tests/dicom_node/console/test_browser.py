@@ -1,7 +1,7 @@
 """The console in a real browser: log in, act with a confirmation, reach everything by keyboard."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from dicom_node.console.app import build_app
 from dicom_node.demo.processes import free_port
 from dicom_node.records import SeriesEvent, SeriesState
+from tests.conftest import find_tool
 from tests.dicom_node.console.conftest import PASSWORD, UID, Visitor
 from tests.dicom_node.console.test_pages import OTHER, measure
 
@@ -49,10 +50,10 @@ _CONTRASTS = """() => {
 }"""
 
 
-@pytest.fixture
-def browser(tool: Callable[[str], str]) -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=tool("chromium"), args=FLAGS)
+        started = playwright.chromium.launch(executable_path=find_tool("chromium"), args=FLAGS)
         yield started
         started.close()
 
@@ -158,6 +159,16 @@ def test_everything_can_be_read_and_reached(page: Page, scheme: str) -> None:
         assert page.evaluate("document.activeElement.className") == "skip"
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_the_header_takes_one_line_of_a_laptop(page: Page) -> None:
+    page.set_viewport_size({"width": 1200, "height": 800})
+    log_in(page)
+    out = page.get_by_role("button", name="Log out").bounding_box()
+    find = page.get_by_role("button", name="Find").bounding_box()
+    assert out is not None
+    assert find is not None
+    assert find["y"] <= out["y"] + out["height"] / 2 <= find["y"] + find["height"]
 
 
 def test_a_narrow_screen_needs_no_sideways_scrolling(page: Page) -> None:
