@@ -160,8 +160,8 @@ def _application_entity() -> Iterator[str]:
         ),
     )
     yield from _prose(
-        "Associations opened: one for each batch of results and destination; one to verify a "
-        "destination."
+        "Associations opened: for each destination one for the results and one for the report on "
+        "them; one to verify a destination."
     )
     yield ""
     yield "### 2.1 Who may associate"

@@ -43,7 +43,8 @@ class ScriptedPacs:
     """A storage SCP that plays a script: one answer for each C-STORE, success when it is over.
 
     ``received`` maps SOP Instance UIDs to the data sets that were answered with success or a
-    warning; ``attempts`` lists the SOP Instance UIDs of all requests, ``associations`` counts.
+    warning; ``attempts`` lists the SOP Instance UIDs of all requests, ``associations`` counts and
+    ``proposed`` lists SOP class and transfer syntaxes of each presentation context asked for.
     Objects of the ``refused`` SOP classes are negotiated and then not understood.
     """
 
@@ -63,6 +64,7 @@ class ScriptedPacs:
         self.received: dict[str, Dataset] = {}
         self.attempts: list[str] = []
         self.associations = 0
+        self.proposed: list[tuple[str, tuple[str, ...]]] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._ae = AE(ae_title=ae_title)
@@ -93,8 +95,12 @@ class ScriptedPacs:
     ) -> None:
         self.stop()
 
-    def _on_accepted(self, _event: Event) -> None:
+    def _on_accepted(self, event: Event) -> None:
         self.associations += 1
+        self.proposed += [
+            (str(context.abstract_syntax), tuple(context.transfer_syntax))
+            for context in event.assoc.requestor.requested_contexts
+        ]
 
     def _on_c_store(self, event: Event) -> int:
         dataset = event.dataset

@@ -15,7 +15,8 @@ from pipeline.types import Analysis, Cutoff, Measure, PriorMeasurement, Severity
 _WIDTH_PX: Final = 1120
 _BANNER_PX: Final = 44
 _AXIAL_PX: Final = (700, 640)
-_SPINE_PX: Final = (196, 280)
+# Higher views would cover the last of four lines of numbers.
+_SPINE_PX: Final = (196, 248)
 _COLUMN_PX: Final = _AXIAL_PX[0] + 12
 _LINE_PX: Final = 24
 _TEXT_WIDTH: Final = 124

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from dicom_node.demo.processes import free_port
 from dicom_node.errors import PeerError
@@ -74,6 +74,26 @@ def test_uncompressed_file_falls_back_to_the_default_syntax(tmp_path: Path) -> N
     stored = pacs.received[files[0].sop_instance_uid]
     assert stored.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
     assert stored == dcmread(files[0].path)
+
+
+def test_every_class_and_syntax_is_proposed_in_a_context_of_its_own(tmp_path: Path) -> None:
+    plain, packed = outgoing(tmp_path / "a"), outgoing(tmp_path / "b", RLELossless)
+    with ScriptedPacs(transfer_syntaxes=[ExplicitVRLittleEndian, RLELossless]) as pacs:
+        send(pacs, [*plain, *packed])
+    assert pacs.proposed == [
+        (str(CTImageStorage), (syntax,))
+        for syntax in (ExplicitVRLittleEndian, RLELossless, ImplicitVRLittleEndian)
+    ]
+
+
+def test_no_more_is_proposed_than_an_association_can_hold(tmp_path: Path) -> None:
+    (file, *_) = outgoing(tmp_path)
+    many = [replace(file, sop_class_uid=f"1.2.3.{number}") for number in range(100)]
+    with ScriptedPacs() as pacs:
+        answers = send(pacs, [file, *many])
+    assert len(pacs.proposed) == len(set(pacs.proposed)) == 128
+    assert answers[0].status == SUCCESS
+    assert {answer.problem for answer in answers[1:]} == {Problem.CONTEXT_REJECTED}
 
 
 def test_rejected_context_is_told_from_silence(tmp_path: Path) -> None:

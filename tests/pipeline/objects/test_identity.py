@@ -101,6 +101,17 @@ def test_names_survive_in_every_character_set(
     assert str(result.PatientName) == expected
 
 
+def test_a_name_under_another_character_set_is_noticed(tmp_path: Path) -> None:
+    sources = PHANTOM.datasets()
+    for source in sources:
+        source.SpecificCharacterSet, source.PatientName = "ISO_IR 192", "Ångström^Ödön"
+    saved(build("key_image", sources), tmp_path)
+    path = tmp_path / "result.dcm"
+    assert str(dcmread(path).PatientName) == "Ångström^Ödön"
+    path.write_bytes(path.read_bytes().replace(b"ISO_IR 192", b"ISO_IR 100"))
+    assert str(dcmread(path).PatientName) != "Ångström^Ödön"
+
+
 @EVERY_RESULT
 def test_a_utf_8_name_without_a_character_set_survives(name: str, tmp_path: Path) -> None:
     written = "Müller^Jörg".encode()

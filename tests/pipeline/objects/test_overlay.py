@@ -17,8 +17,8 @@ PHANTOM = TorsoPhantom(SHAPE, 6.0)
 BANNER = slice(0, 44)
 AXIAL_VIEW = (slice(44, 684), slice(0, 700))
 SPINE_VIEWS = (
-    (slice(396, 676), slice(712, 908)),
-    (slice(396, 676), slice(912, 1108)),
+    (slice(428, 676), slice(712, 908)),
+    (slice(428, 676), slice(912, 1108)),
 )
 YELLOW = (255, 220, 0)
 
@@ -121,6 +121,16 @@ def test_warnings_and_the_prior_are_told_below() -> None:
     assert draw_page(warned).height == plain.height + 24
     prior = PriorMeasurement(100.0, date(2025, 3, 4))
     assert draw_page(analysis, prior).height == plain.height + 24
+
+
+def test_the_views_of_the_spine_cover_no_line_of_the_numbers() -> None:
+    analysis = phantom_analysis(TorsoPhantom(SHAPE, 6.0, height_m=1.7))
+    page = np.asarray(draw_page(analysis, PriorMeasurement(100.0, date(2025, 3, 4))))
+    # Attenuation, index, previous area and change; a line of text is 20 pixels high.
+    for top in range(322, 322 + 4 * 26, 26):
+        written = (page[top + 2 : top + 24, 712:1104] > 200).all(axis=2)
+        assert written.sum() > 300, top
+    assert not (page[:, 1116:] > 100).any(axis=2)[322:428].any()
 
 
 def test_without_cut_off_interval_and_height_the_page_is_drawn_all_the_same() -> None:

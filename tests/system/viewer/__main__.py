@@ -44,6 +44,11 @@ def _unplaced(station: Station, sight: Sight) -> Iterator[tuple[str, bool]]:
     yield "control: it does not open", sight.prompt == "" and station.iou(sight) < SMALLEST_IOU
 
 
+def _background(station: Station, sight: Sight) -> Iterator[tuple[str, bool]]:
+    iou = station.iou(sight)
+    yield f"control: it has the wrong colours, IoU {iou:.4f}", iou < SMALLEST_IOU
+
+
 def _single_group(_station: Station, sight: Sight) -> Iterator[tuple[str, bool]]:
     yield f"control: no number is shown: {sight.pane}", "cm2" not in sight.pane
 
@@ -57,6 +62,7 @@ _CHECKS: dict[str, Callable[[Station, Sight], Iterator[tuple[str, bool]]]] = {
     "key_image": _key_image,
     "unplaced_seg": _unplaced,
     "single_group_sr": _single_group,
+    "background_labelmap": _background,
 }
 
 

@@ -11,7 +11,9 @@ from pydicom import Dataset
 
 from pipeline.objects.codes import TISSUE_CONCEPTS
 from pipeline.objects.identity import ResultContext
+from pipeline.objects.labelmap import LABELMAP
 from pipeline.objects.results import DEFAULT_OUTPUTS, RESULT_BUILDERS
+from pipeline.objects.seg import encode
 from pipeline.objects.sr import build as build_sr
 from pipeline.tissues import SKELETAL_MUSCLE, TISSUES
 from pipeline.types import Analysis, PriorMeasurement
@@ -86,6 +88,8 @@ def reading_room(
     results |= {
         "unplaced_seg": unplaced_segmentation(RESULT_BUILDERS["seg"](analysis, context)),
         "single_group_sr": single_group_report(build_sr(analysis, context)),
+        # Control: as the library makes it, with a segment for what is no tissue.
+        "background_labelmap": _renamed(encode(analysis, context, LABELMAP), 993),
     }
     build = viewer_build(tool("npm"), cache_folder())
     with (

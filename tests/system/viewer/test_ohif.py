@@ -63,5 +63,11 @@ def test_segmentation_without_its_series_does_not_open(station: Station) -> None
     assert station.iou(sight) < SMALLEST_IOU
 
 
+def test_label_map_with_a_background_segment_has_the_wrong_colours(station: Station) -> None:
+    sight = station.look_at("background_labelmap")
+    assert "Background" in sight.panel
+    assert station.iou(sight) < SMALLEST_IOU
+
+
 def test_report_without_an_outline_on_the_slice_shows_no_number(station: Station) -> None:
     assert "cm2" not in station.look_at("single_group_sr").pane
