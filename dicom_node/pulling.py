@@ -6,8 +6,8 @@ DICOM PS3.4 Annex C (Query/Retrieve: C-FIND, C-GET, C-MOVE); PS3.18 10 (QIDO-RS,
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,14 +18,14 @@ from pydicom.uid import (
     RTStructureSetStorage,
     SegmentationStorage,
 )
-from pynetdicom import AE, build_role, evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
-from dicom_node.answers import keep_answers
 from dicom_node.contexts import TRANSFER_SYNTAXES
 from dicom_node.errors import PeerError
 from dicom_node.folder_sending import parse_peer
+from dicom_node.query_retrieve import FIND, GET, MOVE, Inquirer, Intake, level_keys
 from dicom_node.sender import Peer
 
 MODALITIES: Final = ("CT", "SEG", "RTSTRUCT")
@@ -34,11 +34,6 @@ MODALITIES: Final = ("CT", "SEG", "RTSTRUCT")
 _CLASSES: Final = (
     CTImageStorage, EnhancedCTImageStorage, SegmentationStorage, RTStructureSetStorage,
 )  # fmt: skip
-# PS3.4 C.6.2.1; made at run time in pynetdicom, so a type checker does not know the names there.
-_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
-_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
-_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
-_PENDING: Final = frozenset({0xFF00, 0xFF01})
 _SUCCESS: Final = 0x0000
 _DAMAGED: Final = 0xC000
 _TIMEOUT_S: Final = 60.0
@@ -129,16 +124,11 @@ def pull_by_get(
     PeerError
         There is no association, or the peer breaks it off or fails.
     """
-    entity = _entity(calling_ae_title, _GET)
-    roles = []
-    for sop_class in _CLASSES:
-        entity.add_requested_context(sop_class, [one.uid for one in TRANSFER_SYNTAXES])
-        roles.append(build_role(sop_class, scp_role=True))
-    handlers = [(evt.EVT_C_STORE, _keep, [folder])]
-    with _associated(entity, peer, ext_neg=roles, evt_handlers=handlers) as association:
-        for series in _find(association, peer, wanted):
-            responses = association.send_c_get(_identifier(series), _GET)
-            _finish(responses, peer)
+    intake = Intake(_CLASSES, [one.uid for one in TRANSFER_SYNTAXES], partial(_keep, folder=folder))
+    archive = Inquirer(peer, calling_ae_title, _TIMEOUT_S)
+    with archive.associated(FIND, GET, intake=intake) as association:
+        for series in _find(archive, association, wanted):
+            archive.get(association, _identifier(series))
             yield series
 
 
@@ -154,16 +144,11 @@ def pull_by_move(
         receiver.add_supported_context(sop_class, [one.uid for one in TRANSFER_SYNTAXES])
     handlers: list[Any] = [(evt.EVT_C_STORE, _keep, [folder])]
     receiver.start_server(("", port), block=False, evt_handlers=handlers)
-    entity = _entity(calling_ae_title, _MOVE)
+    archive = Inquirer(peer, calling_ae_title, _TIMEOUT_S)
     try:
-        with _associated(entity, peer) as association:
-            for series in _find(association, peer, wanted):
-                responses = association.send_c_move(
-                    _identifier(series),
-                    calling_ae_title,
-                    _MOVE,
-                )
-                _finish(responses, peer)
+        with archive.associated(FIND, MOVE) as association:
+            for series in _find(archive, association, wanted):
+                archive.move(association, _identifier(series), calling_ae_title)
                 yield series
     finally:
         receiver.shutdown()
@@ -216,86 +201,33 @@ def _find_on_web(client: Any, wanted: Wanted) -> Iterator[RemoteSeries]:  # noqa
                     yield RemoteSeries(header.StudyInstanceUID, header.SeriesInstanceUID, modality)
 
 
-def _entity(calling_ae_title: str, model: str) -> AE:
-    entity = AE(calling_ae_title)
-    entity.add_requested_context(_FIND)
-    entity.add_requested_context(model)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_S
-    return entity
-
-
-@contextmanager
-def _associated(entity: AE, peer: Peer, **negotiation: Any) -> Iterator[Association]:  # noqa: ANN401
-    association = entity.associate(
-        peer.host,
-        peer.port,
-        ae_title=peer.ae_title,
-        tls_args=(peer.security.context, peer.security.name) if peer.security else None,
-        **negotiation,
-    )
-    keep_answers(association)
-    if not association.is_established:
-        raise PeerError(f"{peer.label} gives no association")
-    try:
-        yield association
-    finally:
-        association.release()
-
-
-def _find(association: Association, peer: Peer, wanted: Wanted) -> list[RemoteSeries]:
+def _find(archive: Inquirer, association: Association, wanted: Wanted) -> list[RemoteSeries]:
     """List the series, study by study: a query on the level of series needs its study."""
-    studies = wanted.studies or tuple(_find_studies(association, peer, wanted.dates))
+    studies = wanted.studies or tuple(_find_studies(archive, association, wanted.dates))
     found = []
     for study in studies:
-        query = Dataset()
-        query.QueryRetrieveLevel = "SERIES"
-        query.StudyInstanceUID = study
-        query.SeriesInstanceUID = query.Modality = ""
+        keys = level_keys("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality="")
         found += [
             RemoteSeries(study, str(answer.SeriesInstanceUID), str(answer.Modality))
-            for answer in _answers(association, peer, query)
+            for answer in archive.find(association, keys)
             if str(answer.get("Modality")) in wanted.modalities
             and wanted.includes(str(answer.SeriesInstanceUID))
         ]
     return found
 
 
-def _find_studies(association: Association, peer: Peer, dates: str) -> Iterator[str]:
-    query = Dataset()
-    query.QueryRetrieveLevel = "STUDY"
-    query.StudyDate = dates
-    query.StudyInstanceUID = ""
-    for answer in _answers(association, peer, query):
+def _find_studies(archive: Inquirer, association: Association, dates: str) -> Iterator[str]:
+    keys = level_keys("STUDY", StudyDate=dates, StudyInstanceUID="")
+    for answer in archive.find(association, keys):
         yield str(answer.StudyInstanceUID)
 
 
-def _answers(association: Association, peer: Peer, query: Dataset) -> Iterator[Dataset]:
-    model = _FIND
-    for status, answer in association.send_c_find(query, model):
-        code = status.get("Status")
-        if code in _PENDING and answer is not None:
-            yield answer
-        elif code != _SUCCESS:
-            raise PeerError(f"{peer.label} does not answer the query: {_status(status)}")
-
-
 def _identifier(series: RemoteSeries) -> Dataset:
-    identifier = Dataset()
-    identifier.QueryRetrieveLevel = "SERIES"
-    identifier.StudyInstanceUID = series.study_instance_uid
-    identifier.SeriesInstanceUID = series.series_instance_uid
-    return identifier
-
-
-def _finish(responses: Iterator[tuple[Dataset, Dataset | None]], peer: Peer) -> None:
-    """Wait for the last response of a retrieval."""
-    for status, _ in responses:
-        if status.get("Status") not in {*_PENDING, _SUCCESS}:
-            raise PeerError(f"{peer.label} does not hand a series out: {_status(status)}")
-
-
-def _status(status: Dataset) -> str:
-    return f"status {status.Status:04x}" if "Status" in status else "no answer"
+    return level_keys(
+        "SERIES",
+        StudyInstanceUID=series.study_instance_uid,
+        SeriesInstanceUID=series.series_instance_uid,
+    )
 
 
 def _keep(event: Event, folder: Path) -> int:

@@ -9,32 +9,18 @@ Number of Series Related Instances (0020,1209); PS3.18 10.6 (QIDO-RS).
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 
 import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
-from pynetdicom import build_role, evt
-from pynetdicom.association import Association
 from pynetdicom.events import Event
-from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    StudyRootQueryRetrieveInformationModelMove,
-)
 
 from dicom_node.config import WebSettings
 from dicom_node.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.errors import PeerError
-from dicom_node.sender import Peer, open_association
+from dicom_node.query_retrieve import FIND, GET, MOVE, Inquirer, Intake, level_keys
+from dicom_node.sender import Peer
 from dicom_node.stow import NO_JSON_MODEL, client_of, said
-
-_PENDING: Final = frozenset({0xFF00, 0xFF01})
-_SUCCESS: Final = 0x0000
-_FIND: Final = StudyRootQueryRetrieveInformationModelFind
-_MOVE: Final = StudyRootQueryRetrieveInformationModelMove
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +64,7 @@ class Archive:
         """
         keys = _keys("SERIES", study_instance_uid, series_instance_uid)
         keys.NumberOfSeriesRelatedInstances = None
-        for answer in self._find(keys):
+        for answer in self._inquirer.find_once(keys):
             return _count(answer)
         return 0
 
@@ -92,7 +78,9 @@ class Archive:
         keys = _keys("IMAGE", study_instance_uid, series_instance_uid)
         keys.SOPInstanceUID = ""
         return frozenset(
-            str(answer.SOPInstanceUID) for answer in self._find(keys) if "SOPInstanceUID" in answer
+            str(answer.SOPInstanceUID)
+            for answer in self._inquirer.find_once(keys)
+            if "SOPInstanceUID" in answer
         )
 
     def series_of_days(self, days: str) -> tuple[HeldSeries, ...]:
@@ -107,20 +95,18 @@ class Archive:
         ------
         PeerError
         """
-        studies = Dataset()
-        studies.QueryRetrieveLevel = "STUDY"
-        studies.StudyDate, studies.ModalitiesInStudy = days, "CT"
-        studies.StudyInstanceUID = ""
+        studies = level_keys("STUDY", StudyDate=days, ModalitiesInStudy="CT", StudyInstanceUID="")
         held = []
-        with self._associated(_FIND) as association:
-            for study in self._answers(association, studies):
+        inquirer = self._inquirer
+        with inquirer.associated(FIND) as association:
+            for study in inquirer.find(association, studies):
                 uid = str(study.StudyInstanceUID)
                 keys = _keys("SERIES", uid, "")
                 keys.Modality, keys.NumberOfSeriesRelatedInstances = "CT", None
                 # Matching by modality is for a PACS to do, but not every one does.
                 held += [
                     HeldSeries(uid, str(answer.SeriesInstanceUID), _count(answer))
-                    for answer in self._answers(association, keys)
+                    for answer in inquirer.find(association, keys)
                     if answer.get("Modality") == "CT"
                 ]
         return tuple(held)
@@ -135,7 +121,9 @@ class Archive:
         PeerError
             It did not send all of it.
         """
-        self._move(_keys("SERIES", study_instance_uid, series_instance_uid), destination)
+        with self._inquirer.associated(MOVE) as association:
+            keys = _keys("SERIES", study_instance_uid, series_instance_uid)
+            self._inquirer.move(association, keys, destination)
 
     def send_to(
         self,
@@ -153,13 +141,8 @@ class Archive:
         """
         keys = _keys("IMAGE", study_instance_uid, series_instance_uid)
         keys.SOPInstanceUID = sorted(sop_instance_uids)
-        self._move(keys, destination)
-
-    def _move(self, keys: Dataset, destination: str) -> None:
-        with self._associated(_MOVE) as association:
-            responses = association.send_c_move(keys, destination, _MOVE)
-            status = _last_status(responses)
-        self._check(status, f"C-MOVE to {destination}")
+        with self._inquirer.associated(MOVE) as association:
+            self._inquirer.move(association, keys, destination)
 
     def get(
         self,
@@ -184,48 +167,13 @@ class Archive:
         """
         keys = _keys("IMAGE", study_instance_uid, series_instance_uid)
         keys.SOPInstanceUID = sorted(sop_instance_uids)
-        model = StudyRootQueryRetrieveInformationModelGet
-        with self._associated(model, keep) as association:
-            status = _last_status(association.send_c_get(keys, model))
-        self._check(status, "C-GET")
+        intake = Intake(STORAGE_SOP_CLASSES, [one.uid for one in TRANSFER_SYNTAXES], keep)
+        with self._inquirer.associated(GET, intake=intake) as association:
+            self._inquirer.get(association, keys)
 
-    def _find(self, keys: Dataset) -> Iterator[Dataset]:
-        with self._associated(_FIND) as association:
-            answers = self._answers(association, keys)
-        yield from answers
-
-    def _answers(self, association: Association, keys: Dataset) -> list[Dataset]:
-        answers, status = [], None
-        for response, identifier in association.send_c_find(keys, _FIND):
-            status = getattr(response, "Status", None)
-            if status in _PENDING and identifier is not None:
-                answers.append(identifier)
-        self._check(status, "C-FIND")
-        return answers
-
-    def _check(self, status: int | None, question: str) -> None:
-        if status != _SUCCESS:
-            answer = "nothing" if status is None else f"status {status:04X}"
-            raise PeerError(f"{self.peer.label} answered {question} with {answer}")
-
-    @contextmanager
-    def _associated(
-        self, model: str, keep: Callable[[Event], int] | None = None
-    ) -> Iterator[Association]:
-        contexts = [build_context(model)]
-        roles, handlers = [], []
-        if keep is not None:
-            # What C-GET brings comes on this association, with us as the provider of Storage.
-            syntaxes: list[str | UID] = [one.uid for one in TRANSFER_SYNTAXES]
-            contexts += [build_context(sop_class, syntaxes) for sop_class in STORAGE_SOP_CLASSES]
-            roles = [build_role(sop_class, scp_role=True) for sop_class in STORAGE_SOP_CLASSES]
-            handlers = [(evt.EVT_C_STORE, keep)]
-        with open_association(
-            self.peer, contexts, self.calling_ae_title, self.timeout_s, handlers, roles
-        ) as association:
-            if not any(one.abstract_syntax == model for one in association.accepted_contexts):
-                raise PeerError(f"{self.peer.label} does not answer such queries")
-            yield association
+    @property
+    def _inquirer(self) -> Inquirer:
+        return Inquirer(self.peer, self.calling_ae_title, self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,20 +262,11 @@ class WebArchive:
 
 
 def _keys(level: str, study_instance_uid: str, series_instance_uid: str) -> Dataset:
-    keys = Dataset()
-    keys.QueryRetrieveLevel = level
-    keys.StudyInstanceUID = study_instance_uid
-    keys.SeriesInstanceUID = series_instance_uid
-    return keys
+    return level_keys(
+        level, StudyInstanceUID=study_instance_uid, SeriesInstanceUID=series_instance_uid
+    )
 
 
 def _count(answer: Dataset) -> int | None:
     value = answer.get("NumberOfSeriesRelatedInstances")
     return None if value in (None, "") else int(value)
-
-
-def _last_status(responses: Iterator[tuple[Dataset, Dataset | None]]) -> int | None:
-    status = None
-    for response, _ in responses:
-        status = getattr(response, "Status", None)
-    return status

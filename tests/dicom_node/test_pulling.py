@@ -123,7 +123,7 @@ def test_days_find_studies_and_moving_brings_the_same(archive: Archive, tmp_path
 @pytest.mark.network
 def test_archive_that_does_not_know_us_is_named(archive: Archive, tmp_path: Path) -> None:
     moving = pull_by_move(archive.peer, "STRANGER", free_port(), WANTED, tmp_path / "out")
-    with pytest.raises(PeerError, match="does not hand a series out"):
+    with pytest.raises(PeerError, match="answered C-MOVE to STRANGER with status A801"):
         list(moving)
 
 
@@ -132,5 +132,5 @@ def test_archive_that_does_not_know_us_is_named(archive: Archive, tmp_path: Path
 @pytest.mark.network
 def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:
     nobody = Peer("ARCHIVE", "127.0.0.1", free_port())
-    with pytest.raises(PeerError, match="gives no association"):
+    with pytest.raises(PeerError, match="nothing accepts the connection"):
         list(pull_by_get(nobody, "PSOAS_PULL", WANTED, tmp_path))

@@ -9,6 +9,7 @@ how much the second half of the run exceeds the first.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -157,7 +158,9 @@ def _open_files(pid: int) -> int:
 
 
 def _size_mib(path: Path) -> float:
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    # Unlike ``rglob``, this goes on where retention deletes a folder meanwhile.
+    found = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    files = [path] if path.is_file() else found
     total = 0
     for file in files:
         try:
