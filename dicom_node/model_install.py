@@ -20,8 +20,10 @@ from dicom_node.model_store import (
 )
 from dicom_node.part_file import flush_folder
 from dicom_node.spool import Spool
+from pipeline.classify import load_classifier
 from pipeline.errors import ModelError
 from pipeline.level.l3 import load_level_finder
+from pipeline.networks.classifier import CLASSES
 from pipeline.weights import choose_device, load_model, read_manifest
 
 _MANIFEST: Final = "manifest.json"
@@ -84,6 +86,9 @@ def install_model(folder: Path, spool: Spool, at: datetime) -> InstalledModel:
 def _fitting_kind(folder: Path) -> ModelKind:
     """Load a model as each kind in turn; the fault of a segmenter is the one that is told."""
     device = choose_device("cpu")
+    if read_manifest(folder).labels == CLASSES:
+        load_classifier(folder, device)
+        return ModelKind.CLASSIFIER
     try:
         load_model(folder, device)
     except ModelError as fault:

@@ -9,6 +9,7 @@ import structlog
 from dicom_node.model_store import model_folder
 from dicom_node.spool import Spool
 from pipeline.analyze import Models
+from pipeline.classify import load_classifier
 from pipeline.level.l3 import load_level_finder
 from pipeline.weights import load_model
 
@@ -32,17 +33,17 @@ class ModelShelf:
 
     spool: Spool
     default: Models
-    _loaded: OrderedDict[tuple[str, str], Models] = field(default_factory=OrderedDict)
+    _loaded: OrderedDict[tuple[str, str, str], Models] = field(default_factory=OrderedDict)
 
-    def models(self, segmenter: str, level_finder: str) -> Models:
-        """Return the models of two keys; an empty key takes the default.
+    def models(self, segmenter: str, level_finder: str, classifier: str) -> Models:
+        """Return the models of three keys; an empty key takes the default.
 
         Raises
         ------
         ModelError
             What lies there does not fit its manifest, or this version of Psoas.
         """
-        keys = segmenter, level_finder
+        keys = segmenter, level_finder, classifier
         if keys not in self._loaded:
             self._loaded[keys] = self._load(*keys)
             while len(self._loaded) > _KEPT:
@@ -50,12 +51,13 @@ class ModelShelf:
         self._loaded.move_to_end(keys)
         return self._loaded[keys]
 
-    def _load(self, segmenter: str, level_finder: str) -> Models:
+    def _load(self, segmenter: str, level_finder: str, classifier: str) -> Models:
         device = self.default.segmenter.device
-        folders = model_folder(segmenter, self.spool), model_folder(level_finder, self.spool)
-        logger.info("loading models", segmenter=segmenter, level_finder=level_finder)
+        keys = {"segmenter": segmenter, "level_finder": level_finder, "classifier": classifier}
+        logger.info("loading models", **keys)
+        folders = [model_folder(key, self.spool) for key in keys.values()]
         return Models(
             load_model(folders[0], device) if folders[0] else self.default.segmenter,
             load_level_finder(folders[1], device) if folders[1] else self.default.level_finder,
-            self.default.classifier,
+            load_classifier(folders[2], device) if folders[2] else self.default.classifier,
         )

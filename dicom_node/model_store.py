@@ -27,6 +27,7 @@ class ModelKind(StrEnum):
 
     SEGMENTER = "segmenter"
     LEVEL_FINDER = "level_finder"
+    CLASSIFIER = "classifier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,16 @@ def keys_of(measurement: Mapping[str, Any]) -> frozenset[str]:
     """Keys of the models that made a measurement; none without one."""
     if not measurement:
         return frozenset()
-    models = (measurement["model"], *measurement["level_models"])
+    models = [measurement["model"], *measurement["level_models"]]
+    opinion = measurement.get("second_opinion")
+    models += [opinion["model"]] if opinion else []
     return frozenset(model_key(one["name"], one["version"], one["sha256"]) for one in models)
 
 
 def chosen_models(
     active: Mapping[ModelKind, str], asked_for: str | None, spool: Spool
-) -> tuple[str, str]:
-    """Keys of segmenter and level finder for one series.
+) -> tuple[str, str, str]:
+    """Keys of segmenter, level finder and classifier for one series.
 
     Parameters
     ----------
@@ -136,7 +139,11 @@ def chosen_models(
     keys = dict(active)
     if asked_for is not None:
         keys[installed_model(asked_for, spool).kind] = asked_for
-    return keys.get(ModelKind.SEGMENTER, ""), keys.get(ModelKind.LEVEL_FINDER, "")
+    return (
+        keys.get(ModelKind.SEGMENTER, ""),
+        keys.get(ModelKind.LEVEL_FINDER, ""),
+        keys.get(ModelKind.CLASSIFIER, ""),
+    )
 
 
 def digest(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Choose series that are to be measured again by another model, and have it done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -115,7 +115,7 @@ def plan(
     """
     if model is not None:
         installed_model(model, spool)
-    wanted = model or ledger.models.active().get(ModelKind.SEGMENTER)
+    wanted = _wanted(model, ledger.models.active())
     return tuple(
         Planned(record, _plan_of(record, wanted, ledger, silent=silent)) for record in records
     )
@@ -143,6 +143,13 @@ def carry_out(
             continue
         done.append(record)
     return tuple(done)
+
+
+def _wanted(model: str | None, active: Mapping[ModelKind, str]) -> frozenset[str]:
+    """Keys of which a measurement needs no repetition; none where the settings name the weights."""
+    if model is not None:
+        return frozenset({model})
+    return frozenset(active.values()) if ModelKind.SEGMENTER in active else frozenset()
 
 
 def _named(selection: Selection, ledger: Ledger, spool: Spool) -> tuple[SeriesRecord, ...] | None:
@@ -175,7 +182,7 @@ def _fits(record: SeriesRecord, selection: Selection) -> bool:
     )
 
 
-def _plan_of(record: SeriesRecord, model: str | None, ledger: Ledger, *, silent: bool) -> Plan:
+def _plan_of(record: SeriesRecord, models: frozenset[str], ledger: Ledger, *, silent: bool) -> Plan:
     uid = record.series_instance_uid
     if record.released_at is not None:
         return Plan.RELEASED
@@ -183,16 +190,16 @@ def _plan_of(record: SeriesRecord, model: str | None, ledger: Ledger, *, silent:
         return Plan.CORRECTION
     if not silent and (record.state, SeriesEvent.REPLAY_REQUESTED) not in TRANSITIONS:
         return Plan.NOT_ENDED
-    if model is not None and _is_measured(record, model, ledger):
+    if models and _is_measured(record, models, ledger):
         return Plan.SAME
     return Plan.SILENT if silent else Plan.REPLAY
 
 
-def _is_measured(record: SeriesRecord, model: str, ledger: Ledger) -> bool:
+def _is_measured(record: SeriesRecord, models: frozenset[str], ledger: Ledger) -> bool:
     return any(
         entry.revision == record.revision
         and not entry.by_reader
         and entry.measurement.get("software_version") == __version__
-        and model in keys_of(entry.measurement)
+        and models <= keys_of(entry.measurement)
         for entry in ledger.results.of_series(record.series_instance_uid)
     )

@@ -132,8 +132,14 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
 
 def _of_settings(kind: ModelKind, settings: NodeSettings) -> str:
     worker = settings.worker
-    folder = worker.segmenter if kind is ModelKind.SEGMENTER else worker.level_finder
-    return "the shipped one" if folder is None else f"{folder}, as the settings say"
+    folders = {
+        ModelKind.SEGMENTER: worker.segmenter,
+        ModelKind.LEVEL_FINDER: worker.level_finder,
+        ModelKind.CLASSIFIER: worker.classifier,
+    }
+    if folders[kind] is not None:
+        return f"{folders[kind]}, as the settings say"
+    return "none, no second opinions" if kind is ModelKind.CLASSIFIER else "the shipped one"
 
 
 def _console() -> Console:

@@ -19,7 +19,7 @@ class WorkOrder:
         When the revision was first sent to a worker: the content time of its results.
     number : int
         Of the task that this order goes with; older tasks have nothing to do any more.
-    segmenter, level_finder : str
+    segmenter, level_finder, classifier : str
         Keys of installed models; empty for those that the settings name.
     """
 
@@ -28,6 +28,7 @@ class WorkOrder:
     number: int
     segmenter: str = ""
     level_finder: str = ""
+    classifier: str = ""
 
     def to_json(self) -> bytes:
         """Write it down."""
@@ -37,6 +38,7 @@ class WorkOrder:
             "number": self.number,
             "segmenter": self.segmenter,
             "level_finder": self.level_finder,
+            "classifier": self.classifier,
         }
         return json.dumps(content).encode()
 
@@ -56,4 +58,5 @@ class WorkOrder:
             number=int(content.get("number", 0)),
             segmenter=str(content.get("segmenter", "")),
             level_finder=str(content.get("level_finder", "")),
+            classifier=str(content.get("classifier", "")),
         )

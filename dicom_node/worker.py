@@ -72,9 +72,10 @@ class WorkerContext:
         ModelError
             They cannot be loaded.
         """
-        if self.shelf is None or not (work.segmenter or work.level_finder):
+        keys = work.segmenter, work.level_finder, work.classifier
+        if self.shelf is None or not any(keys):
             return self
-        return replace(self, models=self.shelf.models(work.segmenter, work.level_finder))
+        return replace(self, models=self.shelf.models(*keys))
 
 
 def make_context(settings: NodeSettings) -> WorkerContext:

@@ -41,8 +41,13 @@ def write_tiny_model(folder: Path, members: int = 1, **changes: object) -> Path:
     return folder
 
 
-def write_tiny_classifier(folder: Path, bias: tuple[float, float] = (0.0, 0.0)) -> Path:
-    """Write an untrained classifier for images of 64 x 64 cells of 6 mm; ``bias`` is its head's."""
+def write_tiny_classifier(
+    folder: Path, bias: tuple[float, float] = (0.0, 0.0), **changes: object
+) -> Path:
+    """Write an untrained classifier for images of 64 x 64 cells of 6 mm; ``bias`` is its head's.
+
+    ``changes`` replace entries of its manifest.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     state = build_network("resnet50", {}).state_dict()
@@ -61,5 +66,5 @@ def write_tiny_classifier(folder: Path, bias: tuple[float, float] = (0.0, 0.0)) 
         "extra": {"threshold": 0.5},
         "data": {},
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
     return folder

@@ -170,11 +170,13 @@ def test_the_order_names_the_model_in_use_or_the_one_that_was_asked_for(
     )
     models = bench.ledger.models
     models.use(ModelKind.SEGMENTER, "used-1-0", "eve", bench.clock.now)
+    models.use(ModelKind.CLASSIFIER, "opinion-1-0", "eve", bench.clock.now)
     models.use(ModelKind.LEVEL_FINDER, "finder-1-0", "eve", bench.clock.now)
     bench.receive(images)
     bench.pass_time(60)
     order = bench.spool.read_work("1.2.3", 1)
     assert (order.segmenter, order.level_finder) == ("used-1-0", "finder-1-0")
+    assert order.classifier == "opinion-1-0"
     # What is at work keeps its order, whatever is put to use meanwhile.
     models.roll_back("eve", bench.clock.now)
     assert bench.spool.read_work("1.2.3", 1) == order
@@ -183,6 +185,7 @@ def test_the_order_names_the_model_in_use_or_the_one_that_was_asked_for(
     bench.pass_time(60)
     again = bench.spool.read_work("1.2.3", 1)
     assert (again.segmenter, again.level_finder) == ("asked-1-0", "")
+    assert again.classifier == "opinion-1-0"
     assert again.queued_at > order.queued_at
     # An ordinary retry takes what is in use.
     bench.ledger.advance("1.2.3", SeriesEvent.WORK_FAILED, bench.clock.now)

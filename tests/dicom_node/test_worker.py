@@ -184,6 +184,25 @@ def test_classifier_of_the_settings_gives_its_opinion_and_disagreement_is_flagge
     assert outcome.entry.version != version_of(context.models, context.cutoffs, None)
 
 
+def test_classifier_of_a_work_order_is_asked_without_a_restart(
+    context: WorkerContext, tmp_path: Path
+) -> None:
+    spool = context.spool
+    installed = install_model(write_tiny_classifier(tmp_path / "c"), spool, QUEUED_AT)
+    order = WorkOrder((Path("unread.dcm"),), QUEUED_AT, 1, classifier=installed.key)
+    spool.put_work("1.2.77", 1, order)
+    assert spool.read_work("1.2.77", 1) == order
+    ordered = context.with_models_of(order).models
+    assert ordered.segmenter is context.models.segmenter
+    assert ordered.classifier is not None
+    assert ordered.classifier.identity.sha256 == installed.sha256
+    assert version_of(ordered, context.cutoffs, None) != version_of(
+        context.models, context.cutoffs, None
+    )
+    # The next order without one gives no opinion.
+    assert context.with_models_of(replace(order, classifier="")).models.classifier is None
+
+
 @dataclass(frozen=True)
 class Lost:
     """A finder that never finds the level."""

@@ -20,7 +20,7 @@ from dicom_node.spool import Spool
 from pipeline.weights import MODELS_FOLDER
 from tests.dicom_node.conftest import Psoas
 from tests.dicom_node.factories import START, instance, result_entry
-from tests.models import write_tiny_model
+from tests.models import write_tiny_classifier, write_tiny_model
 
 Shown = Callable[[], Any]
 ACCESSION = "A-4711"
@@ -62,7 +62,7 @@ def test_weights_are_used_and_rolled_back_with_one_command(
 ) -> None:
     first = installed(psoas, shown, write_tiny_model(tmp_path / "first"))
     assert psoas("model", "list", "--json") == 0
-    assert shown()["in_use"] == {"segmenter": None, "level_finder": None}
+    assert shown()["in_use"] == {"segmenter": None, "level_finder": None, "classifier": None}
     assert psoas("model", "use", first, "--because", "validated", "--json") == 0
     assert shown()["segmenter"] == first
     # A folder is installed on the way.
@@ -86,6 +86,40 @@ def test_a_finder_of_levels_is_used_as_such(psoas: Psoas, shown: Shown) -> None:
     in_use = shown()
     assert in_use["level_finder"].startswith("l3_finder-1-")
     assert in_use["segmenter"] is None
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_classifier_is_used_as_such_and_rolled_back_to_no_second_opinion(
+    psoas: Psoas, shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny_classifier(tmp_path / "classifier")
+    assert psoas("model", "use", folder, "--json") == 0
+    in_use = shown()
+    assert in_use["classifier"].startswith("tiny_classifier-1-")
+    assert in_use["segmenter"] is None
+    assert psoas("model", "list") == 0
+    assert f"classifier    {in_use['classifier']}" in capsys.readouterr().out
+    assert psoas("model", "rollback") == 0
+    assert "classifier    none, no second opinions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [({"extra": {"threshold": 2.0}}, "threshold 2.0"), ({"labels": ["low", "other"]}, "low")],
+)
+@pytest.mark.usefixtures("ledger")
+def test_a_classifier_that_does_not_fit_is_refused_with_its_own_fault(
+    fault: dict[str, Any],
+    told: str,
+    psoas: Psoas,
+    spool: Spool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = write_tiny_classifier(tmp_path / "wrong", **fault)
+    assert psoas("model", "add", folder) == 1
+    assert told in capsys.readouterr().err
+    assert installed_models(spool) == ()
 
 
 @pytest.mark.parametrize(
@@ -237,6 +271,25 @@ def test_what_this_model_has_measured_is_left_alone(
     assert psoas("model", "use", model["key"], "--json") == 0
     shown()
     assert psoas("replay", uid, "--json") == 3
+    assert plans(shown) == {uid: "same"}
+
+
+def test_a_new_classifier_is_a_reason_to_measure_again(
+    psoas: Psoas, shown: Shown, ledger: Ledger
+) -> None:
+    uid = put_series(ledger, 1, SeriesState.DELIVERED)
+    entry = measured_by(uid, "a" * 64)
+    ledger.results.record(entry, START)
+    ledger.models.use(ModelKind.SEGMENTER, "old-1-aaaaaaaa", "eve", START)
+    psoas("replay", uid, "--dry-run", "--json")
+    assert plans(shown) == {uid: "same"}
+    ledger.models.use(ModelKind.CLASSIFIER, "opinion-1-bbbbbbbb", "eve", START)
+    psoas("replay", uid, "--dry-run", "--json")
+    assert plans(shown) == {uid: "replay"}
+    opinion = {"model": {"name": "opinion", "version": "1", "sha256": "b" * 64}}
+    advised = dict(entry.measurement) | {"second_opinion": opinion}
+    ledger.results.record(replace(entry, version="v2", measurement=advised), START)
+    psoas("replay", uid, "--dry-run", "--json")
     assert plans(shown) == {uid: "same"}
 
 
