@@ -40,6 +40,7 @@ from dicom_node.ledger_quick import QuickWriter
 from dicom_node.ledger_results import ResultLedger
 from dicom_node.ledger_retention import Retention
 from dicom_node.ledger_routes import set_route, take_next_best
+from dicom_node.ledger_rows import to_delivery, to_history, to_instance, to_series, to_switch
 from dicom_node.ledger_search import series_ending_in
 from dicom_node.ledger_shadows import ShadowLedger
 from dicom_node.ledger_steps import Step, add_instance, locked_series, take_step
@@ -58,18 +59,7 @@ from dicom_node.records import (
     SwitchRecord,
 )
 from dicom_node.routes import Route
-from dicom_node.schema import (
-    DELIVERY,
-    HISTORY,
-    INSTANCE,
-    SERIES,
-    SWITCH,
-    to_delivery,
-    to_history,
-    to_instance,
-    to_series,
-    to_switch,
-)
+from dicom_node.schema import DELIVERY, HISTORY, INSTANCE, SERIES, SWITCH
 
 _WORKING: Final = (SeriesState.QUEUED.value, SeriesState.ANALYZING.value)
 

@@ -10,8 +10,9 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
+from dicom_node.ledger_rows import to_series
 from dicom_node.records import DeliveryState, SeriesRecord, SeriesState
-from dicom_node.schema import DELIVERY, HISTORY, INSTANCE, SERIES, to_series
+from dicom_node.schema import DELIVERY, HISTORY, INSTANCE, SERIES
 
 _RECENT_SERIES: Final = 50
 _SETTLED: Final = frozenset(

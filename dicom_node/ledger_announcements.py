@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select, update
 
 from dicom_node.database import Database
+from dicom_node.ledger_rows import to_announcement, to_series
 from dicom_node.records import Announcement, SeriesRecord, SeriesState
-from dicom_node.schema import ANNOUNCEMENT, INSTANCE, SERIES, to_announcement, to_series
+from dicom_node.schema import ANNOUNCEMENT, INSTANCE, SERIES
 
 
 class Announcements:

@@ -13,8 +13,9 @@ from dicom_node.ledger_deliveries import (
     record_report,
     request_commitment,
 )
+from dicom_node.ledger_rows import to_alarm
 from dicom_node.records import Alarm, CommitmentReport, Delivery, DeliveryEvent
-from dicom_node.schema import ALARM, to_alarm
+from dicom_node.schema import ALARM
 
 
 class Commitments:

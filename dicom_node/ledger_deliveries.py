@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
 from dicom_node.ledger_alarms import clear_alarm, raise_alarm
+from dicom_node.ledger_rows import to_delivery
 from dicom_node.ledger_steps import Step, locked_series, take_step, write_history
 from dicom_node.records import (
     DELIVERY_TRANSITIONS,
@@ -20,7 +21,7 @@ from dicom_node.records import (
     SeriesEvent,
     SeriesState,
 )
-from dicom_node.schema import COMMITMENT, DELIVERY, SERIES, to_delivery
+from dicom_node.schema import COMMITMENT, DELIVERY, SERIES
 
 DELIVERY_DEAD: Final = "DELIVERY_DEAD"
 """Code of the alarm about a destination that did not take a result."""

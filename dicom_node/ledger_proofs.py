@@ -5,8 +5,9 @@ from dataclasses import asdict
 from sqlalchemy import Connection, insert, select, update
 
 from dicom_node.database import Database
+from dicom_node.ledger_rows import to_proof
 from dicom_node.records import Proof
-from dicom_node.schema import PROOF, to_proof
+from dicom_node.schema import PROOF
 
 
 class Proofs:

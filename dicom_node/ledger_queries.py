@@ -20,8 +20,9 @@ from sqlalchemy import (
     tuple_,
 )
 
+from dicom_node.ledger_rows import to_series
 from dicom_node.records import SeriesRecord, SeriesState
-from dicom_node.schema import DELIVERY, INSTANCE, SERIES, to_series
+from dicom_node.schema import DELIVERY, INSTANCE, SERIES
 
 _NEWEST_FIRST: Final = (SERIES.c.first_received_at.desc(), SERIES.c.series_instance_uid.desc())
 _FOUND_AT_MOST: Final = 100

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, select, update
 
 from dicom_node.database import Database
+from dicom_node.ledger_rows import to_series
 from dicom_node.ledger_steps import locked_series, write_history
 from dicom_node.records import DeliveryState, SeriesRecord, SeriesState
 from dicom_node.schema import (
@@ -19,7 +20,6 @@ from dicom_node.schema import (
     PRIOR_SEARCH,
     PROOF,
     SERIES,
-    to_series,
 )
 
 _RELEASED: Final = "images_released"

@@ -6,10 +6,11 @@ from typing import Final
 
 from sqlalchemy import Connection, and_, insert, select, update
 
+from dicom_node.ledger_rows import to_series
 from dicom_node.ledger_steps import Step, locked_series, take_step
 from dicom_node.records import Reason, SeriesEvent, SeriesState
 from dicom_node.routes import Choice, Route
-from dicom_node.schema import HISTORY, SERIES, to_series
+from dicom_node.schema import HISTORY, SERIES
 
 NOT_BEST_OF_STUDY: Final = "NOT_BEST_OF_STUDY"
 """Code of the refusal of a candidate that another one was preferred to."""

@@ -16,6 +16,7 @@ from dicom_node.errors import (
     UnknownSeriesError,
 )
 from dicom_node.ledger_alarms import clear_alarm, raise_alarm
+from dicom_node.ledger_rows import to_series
 from dicom_node.records import (
     TRANSITIONS,
     DeliveryState,
@@ -26,7 +27,7 @@ from dicom_node.records import (
     SeriesState,
     StoredAs,
 )
-from dicom_node.schema import DELIVERY, HISTORY, INSTANCE, SERIES, to_series
+from dicom_node.schema import DELIVERY, HISTORY, INSTANCE, SERIES
 
 SERIES_QUARANTINED: Final = "SERIES_QUARANTINED"
 """Code of the alarm about a series that waits for a person."""
