@@ -298,9 +298,7 @@ def _opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask
 
 
-def network_image(
-    native_hu: NDArray[Any], grid: Grid, spec: PreprocessSpec, warp: sitk.Transform | None = None
-) -> NDArray[np.float32]:
+def network_image(native_hu: NDArray[Any], grid: Grid, spec: PreprocessSpec) -> NDArray[np.float32]:
     """Sample a slice on the grid and apply the window.
 
     Parameters
@@ -308,23 +306,33 @@ def network_image(
     native_hu : NDArray, shape (rows, columns)
     grid : Grid
     spec : PreprocessSpec
-    warp : SimpleITK.Transform or None
-        Maps millimetres of the plane, (A, R) in SimpleITK's order, to where to read instead;
-        training deforms anatomy with it.
 
     Returns
     -------
     NDArray[np.float32], shape (1, R, A)
     """
-    fine = _sample(native_hu.astype(np.float32), grid, spec.oversampling, warp, sitk.sitkLinear)
+    fine = _sample(native_hu.astype(np.float32), grid, spec.oversampling, sitk.sitkLinear)
+    return image_of_samples(fine, spec)
+
+
+def image_of_samples(fine: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
+    """Average the samples of each cell and apply the window.
+
+    Parameters
+    ----------
+    fine : NDArray, shape (R * oversampling, A * oversampling)
+        HU.
+    spec : PreprocessSpec
+
+    Returns
+    -------
+    NDArray[np.float32], shape (1, R, A)
+    """
     return spec.window.scale(_block_mean(fine, spec.oversampling))[None]
 
 
 def compartment_fractions(
-    compartments: NDArray[np.uint8],
-    grid: Grid,
-    spec: PreprocessSpec,
-    warp: sitk.Transform | None = None,
+    compartments: NDArray[np.uint8], grid: Grid, spec: PreprocessSpec
 ) -> NDArray[np.float32]:
     """Share of each grid cell that each compartment covers.
 
@@ -332,7 +340,7 @@ def compartment_fractions(
     ----------
     compartments : NDArray[np.uint8], shape (rows, columns)
         Values of ``Compartment``.
-    grid, spec, warp
+    grid, spec
         As for ``network_image``.
 
     Returns
@@ -340,7 +348,23 @@ def compartment_fractions(
     NDArray[np.float32], shape (compartments, R, A)
         Sums to 1 over the first axis.
     """
-    fine = _sample(compartments, grid, spec.oversampling, warp, sitk.sitkNearestNeighbor)
+    fine = _sample(compartments, grid, spec.oversampling, sitk.sitkNearestNeighbor)
+    return fractions_of_samples(fine, spec)
+
+
+def fractions_of_samples(fine: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
+    """Share of the samples of each cell that each compartment has.
+
+    Parameters
+    ----------
+    fine : NDArray, shape (R * oversampling, A * oversampling)
+        Values of ``Compartment``.
+    spec : PreprocessSpec
+
+    Returns
+    -------
+    NDArray[np.float32], shape (compartments, R, A)
+    """
     shares = [_block_share(fine == c, spec.oversampling) for c in Compartment]
     return np.stack(shares).astype(np.float32)
 
@@ -372,23 +396,12 @@ def to_native(
     return np.stack(channels)
 
 
-def _sample(
-    image: NDArray[Any],
-    grid: Grid,
-    oversampling: int,
-    warp: sitk.Transform | None,
-    interpolator: int,
-) -> NDArray[Any]:
+def _sample(image: NDArray[Any], grid: Grid, oversampling: int, interpolator: int) -> NDArray[Any]:
     """Sample ``image`` at ``oversampling`` points per cell and axis."""
     fine_to_cell = np.diag([1 / oversampling, 1 / oversampling, 1.0])
     fine_to_cell[:2, 2] = (1 / oversampling - 1) / 2
     fine_to_plane = grid.to_plane @ fine_to_cell
-    if warp is None:
-        transform = _itk_affine(grid.plane_to_native @ fine_to_plane)
-    else:
-        # SimpleITK applies the last one first.
-        parts = [_itk_affine(grid.plane_to_native), warp, _itk_affine(fine_to_plane)]
-        transform = sitk.CompositeTransform(parts)
+    transform = _itk_affine(grid.plane_to_native @ fine_to_plane)
     shape = (grid.shape[0] * oversampling, grid.shape[1] * oversampling)
     default = 0.0 if interpolator == sitk.sitkNearestNeighbor else AIR_HU
     return _resample(image, transform, shape, interpolator, default)

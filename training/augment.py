@@ -1,24 +1,24 @@
 """Random changes that make one labelled slice many, each a function of values and a generator."""
 
-# SimpleITK types only some of its methods.
-# mypy: disable-error-code="no-untyped-call"
-
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - the name its manual uses
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.preprocess import AIR_HU, Grid
+from pipeline.preprocess import AIR_HU
 from training.cavity import Cavity, change_cavity
+from training.fields import box_around, filled, spread
 from training.habitus import Habitus, change_habitus
 
 _BONE_LABEL: Final = 5
 _ORGAN_LABEL: Final = 6
 _MUSCLE_LABELS: Final = (1, 2)
 _BACKGROUND_LABEL: Final = 0
+_CHANGED_LABELS: Final = (*_MUSCLE_LABELS, _BONE_LABEL, _ORGAN_LABEL)
+_REACH: Final = 4
+"""Pixels beyond which the softening of edges changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def change_hu(
     if generator.random() < augmentation.contrast_chance:
         changed = _shift_contrast(changed, labels, generator)
     if generator.random() < augmentation.clear_chance:
-        changed = np.where(ndimage.binary_fill_holes(labels != _BACKGROUND_LABEL), changed, AIR_HU)
+        changed = np.where(filled(labels != _BACKGROUND_LABEL), changed, AIR_HU)
     if generator.random() < augmentation.blur_chance:
         blur_mm = generator.uniform(0.3, augmentation.blur_mm)
         changed = ndimage.gaussian_filter(changed, blur_mm / pixel_mm)
@@ -120,52 +120,23 @@ def change_hu(
     return np.clip(np.rint(changed), -2048, 4000).astype(np.int16), labels
 
 
-def draw_warp(
-    grid: Grid, augmentation: Augmentation, generator: np.random.Generator
-) -> tuple[Grid, sitk.Transform | None]:
-    """Draw a deformation of the plane.
-
-    Returns
-    -------
-    tuple
-        The grid with an affine change worked in, which costs nothing when sampling, and an
-        elastic deformation or ``None``.
-    """
-    a = augmentation
-    angle = np.deg2rad(generator.normal(0.0, a.rotation_deg))
-    zoom = np.exp(generator.normal(0.0, a.zoom))
-    stretch = np.exp(generator.normal(0.0, a.stretch))
-    shear = generator.normal(0.0, a.shear)
-    flip = -1.0 if generator.random() < a.flip_chance else 1.0
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = turn @ np.array([[1.0, shear], [0.0, 1.0]])
-    linear = linear @ np.diag([flip * stretch / zoom, 1 / (stretch * zoom)])
-    middle = (grid.to_plane @ [(grid.shape[0] - 1) / 2, (grid.shape[1] - 1) / 2, 1.0])[:2]
-    shift = generator.uniform(-a.shift_mm, a.shift_mm, 2)
-    change = np.eye(3)
-    change[:2, :2] = linear
-    change[:2, 2] = middle + shift - linear @ middle
-    warp = (
-        _elastic(grid, a.elastic_mm, generator) if generator.random() < a.elastic_chance else None
-    )
-    return replace(grid, plane_to_native=grid.plane_to_native @ change), warp
-
-
 def _shift_contrast(
     hu: NDArray[np.float32], labels: NDArray[np.uint8], generator: np.random.Generator
 ) -> NDArray[np.float32]:
     """Move organs, muscle and bone along the HU scale, softly at their edges."""
-    soft_tissue = hu > -30
-    organs = (labels == _ORGAN_LABEL) & soft_tissue
-    bright = organs & (hu > 60)
-    delta = generator.normal(0.0, 15.0) * organs
+    box = box_around(np.isin(labels, _CHANGED_LABELS), _REACH)
+    inner, kind = hu[box], labels[box]
+    soft_tissue = inner > -30
+    organs = (kind == _ORGAN_LABEL) & soft_tissue
+    bright = organs & (inner > 60)
+    delta = np.float32(generator.normal(0.0, 15.0)) * organs
     # Between unenhanced (about 45 HU everywhere) and half as much contrast again.
-    delta = delta + generator.uniform(-0.9, 0.5) * np.where(bright, hu - 45.0, 0.0)
-    delta = delta + generator.normal(0.0, 10.0) * (np.isin(labels, _MUSCLE_LABELS) & soft_tissue)
-    delta = delta + generator.normal(0.0, 0.2) * np.where(labels == _BONE_LABEL, hu, 0.0)
-    patches = ndimage.zoom(generator.normal(0.0, 12.0, (16, 16)), np.array(hu.shape) / 16, order=1)
-    delta = delta + np.where(organs, patches, 0.0)
-    changed: NDArray[np.float32] = hu + ndimage.gaussian_filter(delta.astype(np.float32), 0.7)
+    delta += np.float32(generator.uniform(-0.9, 0.5)) * np.where(bright, inner - 45, 0)
+    delta += np.float32(generator.normal(0.0, 10.0)) * (np.isin(kind, _MUSCLE_LABELS) & soft_tissue)
+    delta += np.float32(generator.normal(0.0, 0.2)) * np.where(kind == _BONE_LABEL, inner, 0)
+    delta += np.where(organs, spread(generator.normal(0.0, 12.0, (16, 16)), hu.shape)[box], 0)
+    changed = hu.copy()
+    changed[box] += ndimage.gaussian_filter(delta, 0.7)
     return changed
 
 
@@ -188,17 +159,3 @@ def _circle(labels: NDArray[np.uint8], generator: np.random.Generator) -> NDArra
     grid_rows, grid_columns = np.ogrid[: labels.shape[0], : labels.shape[1]]
     inside: NDArray[np.bool_] = np.hypot(grid_rows - middle[0], grid_columns - middle[1]) <= radius
     return inside
-
-
-def _elastic(grid: Grid, size_mm: float, generator: np.random.Generator) -> sitk.Transform:
-    """Smooth random deformation in millimetres of the plane, coarse and interpolated."""
-    nodes, step_cells = 24, np.array(grid.shape) / 20
-    fields = generator.standard_normal((2, nodes, nodes))
-    smooth = [ndimage.gaussian_filter(f, generator.uniform(1.5, 3.0)) for f in fields]
-    field = np.stack([f / f.std() * size_mm for f in smooth], axis=-1)
-    image = sitk.GetImageFromArray(field, isVector=True)
-    spacing = step_cells * np.diag(grid.to_plane)[:2]
-    origin = grid.to_plane[:2, 2] - 2 * spacing
-    image.SetSpacing(spacing[::-1].tolist())
-    image.SetOrigin(origin[::-1].tolist())
-    return sitk.DisplacementFieldTransform(image)

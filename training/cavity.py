@@ -12,10 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from training.fields import box_around, spread
+
 _MUSCLE: Final = 1
 _VISCERAL_FAT: Final = 4
 _ORGAN: Final = 6
 _CAVITY: Final = (_VISCERAL_FAT, _ORGAN)
+_REACH: Final = 8
+"""Pixels beyond which edges that are softened do not matter."""
 _COARSE: Final = 12
 """Nodes per axis of the field that makes outlines uneven."""
 
@@ -87,7 +91,9 @@ def flood(
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Put fluid in the place of visceral fat."""
-    return _fill(hu, labels, labels == _VISCERAL_FAT, generator.uniform(*fluid_hu), generator)
+    box = _wall(labels)
+    fat = labels[box] == _VISCERAL_FAT
+    return _fill(hu, labels, box, _Filling(fat, generator.uniform(*fluid_hu)), generator)
 
 
 def lay_organ(
@@ -98,8 +104,8 @@ def lay_organ(
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Lay one organ with an uneven outline against muscle."""
-    inside = np.isin(labels, _CAVITY)
-    muscle = labels == _MUSCLE
+    box = _wall(labels)
+    inside, muscle = np.isin(labels[box], _CAVITY), labels[box] == _MUSCLE
     beside = np.argwhere(inside & ndimage.binary_dilation(muscle, iterations=2))
     if beside.size == 0:
         return hu, labels
@@ -107,39 +113,56 @@ def lay_organ(
     half_axes = generator.uniform(*cavity.organ_mm, 2) / pixel_mm
     turn = generator.uniform(0.0, np.pi)
     rows, columns = (
-        axis - at for axis, at in zip(np.indices(hu.shape, np.float32), middle, strict=True)
+        axis - at
+        for axis, at in zip(np.ogrid[: inside.shape[0], : inside.shape[1]], middle, strict=True)
     )
     along = (np.cos(turn) * rows + np.sin(turn) * columns) / half_axes[0]
     across = (np.cos(turn) * columns - np.sin(turn) * rows) / half_axes[1]
-    nodes = generator.normal(0.0, 0.25, (_COARSE, _COARSE))
-    uneven = ndimage.zoom(nodes, np.array(hu.shape) / _COARSE, order=1)
+    uneven = spread(generator.normal(0.0, 0.25, (_COARSE, _COARSE)), hu.shape)[box]
     if generator.random() < cavity.alike_chance:
-        level_hu = float(np.median(hu[muscle])) + generator.normal(0.0, 8.0)
+        level_hu = float(np.median(hu[box][muscle])) + generator.normal(0.0, 8.0)
     else:
         level_hu = generator.uniform(*cavity.organ_hu)
-    return _fill(hu, labels, inside & (np.hypot(along, across) + uneven < 1.0), level_hu, generator)
+    place = inside & (np.hypot(along, across) + uneven < 1.0)
+    return _fill(hu, labels, box, _Filling(place, level_hu), generator)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filling:
+    """Where in a box something comes to lie, and how dense it is."""
+
+    place: NDArray[np.bool_]
+    level_hu: float
+
+
+def _wall(labels: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Box around the cavity and the muscle about it; outside nothing changes, or counts."""
+    return box_around(np.isin(labels, (_MUSCLE, *_CAVITY)), _REACH)
 
 
 def _fill(
     hu: NDArray[np.float32],
     labels: NDArray[np.uint8],
-    place: NDArray[np.bool_],
-    level_hu: float,
+    box: tuple[slice, slice],
+    filling: _Filling,
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Fill ``place`` with tissue of one density and a little grain, and call it organ."""
-    inside = np.isin(labels, _CAVITY)
-    muscle = labels == _MUSCLE
-    grain = ndimage.gaussian_filter(generator.standard_normal(hu.shape, dtype=np.float32), 0.8)
+    """Fill a place with tissue of one density and a little grain, and call it organ."""
+    before, kind, place = hu[box], labels[box], filling.place
+    inside, muscle = np.isin(kind, _CAVITY), kind == _MUSCLE
+    grain = ndimage.gaussian_filter(generator.standard_normal(place.shape, dtype=np.float32), 0.8)
     grain *= generator.uniform(3.0, 12.0) / grain.std()
     # Within the cavity the border is soft; towards the wall there is no gap that would betray it.
     share = ndimage.gaussian_filter(place.astype(np.float32), 0.6)
     whole = ndimage.gaussian_filter(inside.astype(np.float32), 0.6)
     part = np.where(inside, share / np.maximum(whole, 1e-3), 0.0)
-    mixed = hu * (1 - part) + (np.float32(level_hu) + grain) * part
+    mixed = before * (1 - part) + (np.float32(filling.level_hu) + grain) * part
     if muscle.any():
         # The rim of muscle held some of the fat that is gone.
-        muscle_hu = np.float32(np.median(hu[muscle]))
-        rim = muscle & (hu < muscle_hu) & ndimage.binary_dilation(place, iterations=2)
+        muscle_hu = np.float32(np.median(before[muscle]))
+        rim = muscle & (before < muscle_hu) & ndimage.binary_dilation(place, iterations=2)
         mixed = np.where(rim, muscle_hu + grain, mixed)
-    return np.asarray(mixed, np.float32), np.where(place, _ORGAN, labels).astype(np.uint8)
+    changed, changed_labels = hu.copy(), labels.copy()
+    changed[box] = mixed
+    changed_labels[box] = np.where(place, _ORGAN, kind)
+    return changed, changed_labels

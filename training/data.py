@@ -48,7 +48,8 @@ from pipeline.preprocess import (
 from pipeline.tissues import Compartment
 from pipeline.types import Acquisition, CTVolume, SliceSource
 from training import store
-from training.augment import Augmentation, change_hu, draw_warp
+from training.augment import Augmentation, change_hu
+from training.warp import draw_warp, warped_fractions, warped_image
 
 MUSCLE_LABEL: Final = 1
 _COMPARTMENT_OF_LABEL: Final = np.array(
@@ -187,18 +188,18 @@ def sample(
     hu = slab(labelled.volume, labelled.slice_index, spec)
     labels = labelled.labels
     to_plane = native_to_plane(labelled.volume.affine)
-    warp = None
-    if augmentation is not None and generator is not None:
+    if augmentation is None or generator is None:
+        grid = body_grid(hu, to_plane, spec)
+        image = network_image(hu, grid, spec)
+        fractions = compartment_fractions(_COMPARTMENT_OF_LABEL[labels], grid, spec)
+    else:
         pixel_mm = labelled.volume.pixel_spacing_mm[0]
         hu, labels = change_hu(hu, labels, pixel_mm, augmentation, generator)
-    grid = body_grid(hu, to_plane, spec)
-    if augmentation is not None and generator is not None:
-        grid, warp = draw_warp(grid, augmentation, generator)
-    return Sample(
-        network_image(hu, grid, spec, warp),
-        compartment_fractions(_COMPARTMENT_OF_LABEL[labels], grid, spec, warp),
-        labelled.confidence,
-    )
+        warp = draw_warp(body_grid(hu, to_plane, spec), augmentation, generator)
+        places = warp.places(spec, hu.shape)
+        image = warped_image(hu, places, spec)
+        fractions = warped_fractions(_COMPARTMENT_OF_LABEL[labels], places, spec)
+    return Sample(image, fractions, labelled.confidence)
 
 
 def fingerprint(slices: Sequence[LabelledSlice]) -> str:

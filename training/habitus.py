@@ -11,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from training.fields import box_around, filled, read_at, reading_grid, spread
+
 _MUSCLE: Final = 1
 _INTERMUSCULAR_FAT: Final = 2
 _SUBCUTANEOUS_FAT: Final = 3
 _VISCERAL_FAT: Final = 4
 _OUTER_LABELS: Final = (0, _SUBCUTANEOUS_FAT, 7)
 _FAT_LABELS: Final = (_SUBCUTANEOUS_FAT, _VISCERAL_FAT)
+_REACH: Final = 8
+"""Pixels beyond which neither edges that are softened nor outlines that are closed matter."""
 _COARSE: Final = 16
 """Nodes per axis of the smooth random fields; a trunk is some ten muscles wide."""
 
@@ -86,19 +90,25 @@ def stretch_fat_layer(
     Each pixel outside reads from where it would lie on the way out from the trunk's wall had the
     layer kept its thickness.
     """
-    inside = ndimage.binary_fill_holes(~np.isin(labels, _OUTER_LABELS))
-    inside = ndimage.binary_closing(ndimage.binary_opening(inside, iterations=2), iterations=4)
+    inside = filled(~np.isin(labels, _OUTER_LABELS))
+    box = box_around(inside, _REACH)
+    inside[box] = ndimage.binary_closing(
+        ndimage.binary_opening(inside[box], iterations=2), iterations=4
+    )
     if not inside.any():
         return hu, labels
-    distance = ndimage.distance_transform_edt(~inside)
-    away = np.stack(np.gradient(ndimage.gaussian_filter(distance, 3.0)))
-    away /= np.maximum(np.linalg.norm(away, axis=0), 1e-6)
+    distance = ndimage.distance_transform_edt(~inside).astype(np.float32)
+    away = np.gradient(ndimage.gaussian_filter(distance, 3.0))
     # The wall runs between the last pixel inside and the first one outside.
-    outwards = np.maximum(distance - 0.5, 0.0) * (1 / factor - 1)
-    places = np.indices(hu.shape) + away * outwards
-    moved = ndimage.map_coordinates(hu, places, order=1, mode="nearest")
-    moved_labels = ndimage.map_coordinates(labels, places, order=0, mode="nearest")
-    return np.asarray(moved, np.float32), np.asarray(moved_labels, np.uint8)
+    outwards = np.maximum(distance - 0.5, 0.0) * np.float32(1 / factor - 1)
+    outwards /= np.maximum(np.hypot(*away), 1e-6)
+    # Beyond the rim, what lies on it.
+    rows, columns = (
+        np.clip(at + step * outwards, 0, at.size - 1).astype(np.float32)
+        for at, step in zip(np.ogrid[: hu.shape[0], : hu.shape[1]], away, strict=True)
+    )
+    grid = reading_grid(rows, columns, hu.shape)
+    return read_at(hu, grid), read_at(labels, grid, nearest=True).astype(np.uint8)
 
 
 def waste(
@@ -109,19 +119,24 @@ def waste(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Let fat take the place of muscle that lies next to it, up to ``depth_pixels`` deep."""
     muscle = np.isin(labels, (_MUSCLE, _INTERMUSCULAR_FAT))
+    fat = hu[np.isin(labels, _FAT_LABELS)]
+    # Of what lies around the muscle nothing else changes, or counts.
+    box = box_around(muscle, _REACH)
+    muscle, around = muscle[box], labels[box]
     distance, nearest = ndimage.distance_transform_edt(muscle, return_indices=True)
-    neighbour = labels[tuple(nearest)]
-    share = _smooth_field(hu.shape, generator)
+    neighbour = around[tuple(nearest)]
+    share = _smooth_field(hu.shape, generator)[box]
     depth = generator.uniform(0.2, 1.0) * depth_pixels * np.clip(0.5 + 0.5 * share, 0.0, 1.0)
     lost = muscle & (distance <= depth) & np.isin(neighbour, _FAT_LABELS)
-    fat = hu[np.isin(labels, _FAT_LABELS)]
     if not lost.any() or fat.size == 0:
         return hu, labels
-    grain = ndimage.gaussian_filter(generator.standard_normal(hu.shape, dtype=np.float32), 0.7)
-    filling = np.float32(np.median(fat)) + 14.0 * grain / grain.std()
+    grain = ndimage.gaussian_filter(generator.standard_normal(lost.shape, dtype=np.float32), 0.7)
+    filling = np.float32(np.median(fat)) + grain * (14 / grain.std())
     part = ndimage.gaussian_filter(lost.astype(np.float32), 0.6)
-    mixed: NDArray[np.float32] = np.asarray(hu * (1 - part) + filling * part, np.float32)
-    return mixed, np.where(lost, neighbour, labels).astype(np.uint8)
+    mixed, changed = hu.copy(), labels.copy()
+    mixed[box] = hu[box] * (1 - part) + filling * part
+    changed[box] = np.where(lost, neighbour, around)
+    return mixed, changed
 
 
 def infiltrate(
@@ -131,14 +146,16 @@ def infiltrate(
     generator: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Lower the density of muscle, here more, there less."""
-    muscle = (labels == _MUSCLE).astype(np.float32)
-    field = np.clip(0.5 + 0.5 * _smooth_field(hu.shape, generator), 0.0, 1.5)
-    drop = generator.uniform(0.0, largest_hu) * field * ndimage.gaussian_filter(muscle, 0.7)
-    return np.asarray(hu - drop, np.float32)
+    muscle = labels == _MUSCLE
+    box = box_around(muscle, _REACH)
+    field = np.clip(0.5 + 0.5 * _smooth_field(hu.shape, generator)[box], 0.0, 1.5)
+    share = ndimage.gaussian_filter(muscle[box].astype(np.float32), 0.7)
+    lowered = hu.copy()
+    lowered[box] -= np.float32(generator.uniform(0.0, largest_hu)) * field * share
+    return lowered
 
 
 def _smooth_field(shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float32]:
     """Random field of mean 0 and standard deviation 1 that varies over centimetres."""
-    nodes = generator.standard_normal((_COARSE, _COARSE))
-    field = ndimage.zoom(nodes, np.array(shape) / _COARSE, order=1)
+    field = spread(generator.standard_normal((_COARSE, _COARSE)), shape)
     return np.asarray((field - field.mean()) / field.std(), np.float32)

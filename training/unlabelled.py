@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.preprocess import body_grid, native_to_plane, network_image, slab
+from pipeline.preprocess import body_grid, native_to_plane, slab
 from pipeline.types import CTVolume
-from training.augment import draw_warp
 from training.config import PretrainRecipe
 from training.data import read_images
 from training.volume_views import draw_volume_views
+from training.warp import draw_warp, warped_image
 
 _LEAST_TISSUE: Final = 0.25
 _ATTEMPTS: Final = 8
@@ -92,8 +92,8 @@ def draw_views(
     spec = recipe.preprocess
     hu = slab(volume, int(generator.integers(volume.hu.shape[0])), spec)
     grid = body_grid(hu, native_to_plane(volume.affine), spec)
-    grid, warp = draw_warp(grid, recipe.augmentation, generator)
-    image = network_image(hu, grid, spec, warp)
+    warp = draw_warp(grid, recipe.augmentation, generator)
+    image = warped_image(hu, warp.places(spec, hu.shape), spec)
     region = _crop(image, sides[0], generator)
     for _ in range(_ATTEMPTS):
         if (region > 0).mean() > _LEAST_TISSUE:

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from pipeline.classify import classifier_image
 from pipeline.preprocess import PreprocessSpec, body_grid, native_to_plane, network_image, slab
 from pipeline.types import CTVolume
-from training.augment import Augmentation, change_hu, draw_warp
+from training.augment import Augmentation, change_hu
 from training.data import LabelledSlice, read_images, read_labelled
 from training.split import Person
+from training.warp import draw_warp, warped_image
 
 log = structlog.get_logger(__name__)
 _MM2_PER_CM2 = 100.0
@@ -126,16 +127,17 @@ def classed_image(
     NDArray[np.float32], shape (1, side, side)
     """
     hu = slab(one.volume, one.slice_index, spec)
-    warp = None
     if augmentation is None or generator is None:
         grid = body_grid(hu, native_to_plane(one.volume.affine), spec)
+        image = network_image(hu, grid, spec)
     else:
         nothing = np.zeros(hu.shape, dtype=np.uint8)
         pixel_mm = one.volume.pixel_spacing_mm[0]
         hu, _ = change_hu(hu, nothing, pixel_mm, augmentation, generator)
         grid = body_grid(hu, native_to_plane(one.volume.affine), spec)
-        grid, warp = draw_warp(grid, augmentation, generator)
-    return classifier_image(network_image(hu, grid, spec, warp), spec)
+        warp = draw_warp(grid, augmentation, generator)
+        image = warped_image(hu, warp.places(spec, hu.shape), spec)
+    return classifier_image(image, spec)
 
 
 def chances(slices: Sequence[ClassedSlice]) -> NDArray[np.float64]:
