@@ -1,13 +1,11 @@
 """Look for earlier results of a patient in a PACS before a series is measured.
 
-What this node measured itself stands in the ledger; a PACS is asked where the settings say so. A
-series waits for the answer, though not for ever.
+What this node measured itself stands in the ledger; a PACS is asked where the settings say so.
+That a series waits for the answer is the business of ``prior_desk``.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +13,9 @@ import structlog
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from dicom_node.config import NodeSettings
 from dicom_node.earlier_results import Patient, Reports, earlier_reports
 from dicom_node.errors import NodeError
 from dicom_node.ledger import Ledger
-from dicom_node.patience import is_over
 from dicom_node.records import PriorSearch, ResultEntry, SeriesRecord
 from dicom_node.spool import Spool
 from pipeline.objects.earlier_report import EarlierReport
@@ -28,46 +24,6 @@ logger = structlog.get_logger(__name__)
 
 _NOT_OF_THIS_NODE: Final = 0
 """Revision of what no series of the ledger led to; those of the ledger start at 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class PriorDesk:
-    """Holds a series back until the PACS has been heard, or was not heard in time.
-
-    Parameters
-    ----------
-    ledger : Ledger
-    settings : NodeSettings
-    ask : callable
-        Sends the task that asks, for (Series Instance UID, revision).
-    """
-
-    ledger: Ledger
-    settings: NodeSettings
-    ask: Callable[[str, int], None]
-
-    def is_settled(self, record: SeriesRecord, now: datetime) -> bool:
-        """Whether a series may go to a worker.
-
-        Raises
-        ------
-        BrokerError
-            The question could not be sent; it is asked again.
-        """
-        priors = self.settings.priors
-        if priors is None:
-            return True
-        uid, revision = record.series_instance_uid, record.revision
-
-        def note(settled: bool, due_at: datetime) -> None:
-            said = f"was not heard in {priors.patience_s:g} s"
-            sentence = (
-                f"{priors.destination} {said if settled else 'was asked for earlier results'}"
-            )
-            self.ledger.prior_searches.put(PriorSearch(uid, revision, settled, sentence, due_at))
-
-        noted = self.ledger.prior_searches.of(uid, revision)
-        return is_over(noted, now, priors.patience_s, partial(self.ask, uid, revision), note)
 
 
 def search_priors(

@@ -17,7 +17,6 @@ from dicom_node.profiles import NOT_ANALYSED
 from dicom_node.records import Reason, ResultFile, SeriesRecord
 from dicom_node.spool import Spool
 from dicom_node.worklog import Tell
-from pipeline.objects import not_analysed
 from pipeline.objects.identity import ResultContext
 from pipeline.objects.part10 import encoded, readable_files
 
@@ -44,6 +43,9 @@ def teller(ledger: Ledger, spool: Spool) -> Tell:
 def _tell(
     ledger: Ledger, spool: Spool, record: SeriesRecord, reason: Reason
 ) -> tuple[ResultFile, ...]:
+    # Loads dictionaries of 115 MiB, which most listeners never need.
+    from pipeline.objects import not_analysed
+
     uid, revision = record.series_instance_uid, record.revision
     datasets = readable_files(spool.series_files(ledger.own_instances(uid)))
     if not datasets:

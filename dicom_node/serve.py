@@ -30,7 +30,7 @@ from dicom_node.housekeeping import Steward
 from dicom_node.ledger import Ledger
 from dicom_node.listeners import close_servers, open_servers
 from dicom_node.outbox import Outbox
-from dicom_node.priors import PriorDesk
+from dicom_node.prior_desk import PriorDesk
 from dicom_node.receiver import Receiver
 from dicom_node.records import Switch
 from dicom_node.recovery import Recovery

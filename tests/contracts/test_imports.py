@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "monai", "SimpleITK", "highdicom"}
+# The last one is dictionaries of all concepts: 115 MiB, and half a second at each start.
+HEAVY = {"torch", "monai", "SimpleITK", "highdicom", "pydicom.sr"}
 LISTENING = [
     "dicom_node.admission",
     "dicom_node.ae",

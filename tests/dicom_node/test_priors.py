@@ -14,7 +14,8 @@ from dicom_node.config import CompletionSettings, NodeSettings
 from dicom_node.errors import PeerError
 from dicom_node.ledger import Ledger
 from dicom_node.lineage import prior_of
-from dicom_node.priors import PriorDesk, search_priors
+from dicom_node.prior_desk import PriorDesk
+from dicom_node.priors import search_priors
 from dicom_node.records import PriorSearch, SeriesState
 from dicom_node.rules.routing import Router
 from dicom_node.spool import Spool
