@@ -159,7 +159,7 @@ def under_way(ledger: Ledger) -> int:
         Switch.DELIVERY_PAUSED: {SeriesState.ANALYZED},
     }
     paused = {state for switch in switches for state in waiting.get(switch, ())}
-    fresh = 0 if Switch.DELIVERY_PAUSED in switches else ledger.count_untried_deliveries()
+    fresh = 0 if Switch.DELIVERY_PAUSED in switches else ledger.deliveries.count_untried()
     return fresh + sum(counts.get(state, 0) for state in _UNDER_WAY if state not in paused)
 
 
@@ -191,7 +191,7 @@ def _take(uid: str, event: SeriesEvent, ledger: Ledger, order: Order) -> SeriesR
 def _whereabouts(record: SeriesRecord, ledger: Ledger) -> Whereabouts:
     states = [
         delivery.state
-        for delivery in ledger.deliveries(record.series_instance_uid)
+        for delivery in ledger.deliveries.of(record.series_instance_uid)
         if delivery.revision == record.revision
     ]
     return Whereabouts(

@@ -43,7 +43,7 @@ class Custody:
         """
         due = [
             delivery
-            for delivery in self.ledger.due_deliveries(now, self.outbox.committing)
+            for delivery in self.ledger.deliveries.due(now, self.outbox.committing)
             if delivery.series_instance_uid == series_instance_uid
             and delivery.destination == destination
             and delivery.state is DeliveryState.ACCEPTED
@@ -87,7 +87,7 @@ class Custody:
             delivery.result.sop_instance_uid == uid
             and delivery.destination == asked.destination
             and delivery.state is not DeliveryState.ACCEPTED
-            for delivery in self.ledger.deliveries(asked.series_instance_uid)
+            for delivery in self.ledger.deliveries.of(asked.series_instance_uid)
         )
 
     def _resend(self, delivery: Delivery, now: datetime) -> None:

@@ -188,7 +188,7 @@ class Steward:
         return None if beat is None else (uid, (revision, record.order_number, beat))
 
     def _send_deliveries(self, now: datetime) -> None:
-        due = self._ledger.due_deliveries(now, self._outbox.committing)
+        due = self._ledger.deliveries.due(now, self._outbox.committing)
         wanted = {(delivery.series_instance_uid, delivery.destination) for delivery in due}
         self._asked = {key: at for key, at in self._asked.items() if key in wanted}
         for key in sorted(wanted):

@@ -105,7 +105,7 @@ def account_of(uid: str, ledger: Ledger, settings: NodeSettings) -> Account:
     return Account(
         record,
         ledger.history(uid),
-        ledger.deliveries(uid),
+        ledger.deliveries.of(uid),
         measurement,
         TIMER_ONLY if proof is None else proof.sentence,
         None if search is None else search.sentence,
@@ -163,4 +163,4 @@ def resume(
     ledger: Ledger, destination: str | None, series_instance_uid: str | None = None
 ) -> tuple[Delivery, ...]:
     """Queue dead and refused deliveries again; return them as they were."""
-    return ledger.resume_deliveries(destination, datetime.now(UTC), series_instance_uid)
+    return ledger.deliveries.resume(destination, datetime.now(UTC), series_instance_uid)

@@ -24,33 +24,23 @@ from dicom_node.ledger_arrivals import Arrival, add_arrivals
 from dicom_node.ledger_capabilities import CapabilityLedger
 from dicom_node.ledger_clock import shift_times
 from dicom_node.ledger_custody import Alarms, Commitments
-from dicom_node.ledger_deliveries import (
-    claim_deliveries,
-    due_condition,
-    new_delivery,
-    queue_delivery,
-    resume_deliveries,
-    settle_delivery,
-)
 from dicom_node.ledger_findings import Findings
 from dicom_node.ledger_models import ModelLedger
+from dicom_node.ledger_outbox import Deliveries
 from dicom_node.ledger_prior_searches import PriorSearches
 from dicom_node.ledger_proofs import Proofs
 from dicom_node.ledger_quick import QuickWriter
 from dicom_node.ledger_results import ResultLedger
 from dicom_node.ledger_retention import Retention
 from dicom_node.ledger_routes import set_route, take_next_best
-from dicom_node.ledger_rows import to_delivery, to_history, to_instance, to_series, to_switch
+from dicom_node.ledger_rows import to_history, to_instance, to_series, to_switch
 from dicom_node.ledger_search import series_ending_in
 from dicom_node.ledger_shadows import ShadowLedger
 from dicom_node.ledger_steps import Step, add_instance, locked_series, take_step
 from dicom_node.records import (
-    Delivery,
-    DeliveryState,
     HistoryEntry,
     Reason,
     ReceivedInstance,
-    ResultFile,
     SeriesEvent,
     SeriesRecord,
     SeriesState,
@@ -59,7 +49,7 @@ from dicom_node.records import (
     SwitchRecord,
 )
 from dicom_node.routes import Route
-from dicom_node.schema import DELIVERY, HISTORY, INSTANCE, SERIES, SWITCH
+from dicom_node.schema import HISTORY, INSTANCE, SERIES, SWITCH
 
 _WORKING: Final = (SeriesState.QUEUED.value, SeriesState.ANALYZING.value)
 
@@ -83,6 +73,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.deliveries = Deliveries(database)
         self.commitments = Commitments(database)
         self.alarms = Alarms(database)
         self.findings = Findings(database)
@@ -354,12 +345,6 @@ class Ledger:
         query = select(SERIES.c.state, func.count().label("series_count")).group_by(SERIES.c.state)
         return dict(self._rows(query, _to_count))
 
-    def count_untried_deliveries(self) -> int:
-        """How many deliveries wait for their first attempt."""
-        untried = (DELIVERY.c.state == DeliveryState.QUEUED.value, DELIVERY.c.attempts == 0)
-        query = select(func.count().label("untried")).select_from(DELIVERY).where(*untried)
-        return sum(self._rows(query, lambda row: int(row.untried)))
-
     def turn_on(self, switch: Switch, by: str, at: datetime) -> None:
         """Turn a switch on; one that is on already keeps its time."""
         values = {"name": switch.value, "set_at": at, "set_by": by[:64]}
@@ -381,154 +366,6 @@ class Ledger:
         records = self._rows(select(SWITCH).order_by(SWITCH.c.name), to_switch)
         return {record.switch: record for record in records}
 
-    def queue_deliveries(
-        self,
-        series_instance_uid: str,
-        revision: int,
-        results: Sequence[ResultFile],
-        destinations: Sequence[str],
-        at: datetime,
-    ) -> None:
-        """Note which results have to go where.
-
-        Repeating it changes nothing for what is under way or accepted; what was dead, refused or
-        superseded is queued again.
-
-        Parameters
-        ----------
-        series_instance_uid : str
-        revision : int
-        results : sequence of ResultFile
-        destinations : sequence of str
-        at : datetime
-
-        Raises
-        ------
-        UnknownSeriesError
-        StaleRevisionError
-            When images arrived since: these results are already superseded.
-        """
-        deliveries = [
-            new_delivery(result, destination, series_instance_uid, revision, at)
-            for result in results
-            for destination in destinations
-        ]
-
-        def queue(connection: Connection) -> None:
-            locked_series(connection, series_instance_uid, revision)
-            for delivery in deliveries:
-                queue_delivery(connection, delivery)
-
-        self._database.write(queue)
-
-    def due_deliveries(
-        self, now: datetime, committing: Collection[str] = ()
-    ) -> tuple[Delivery, ...]:
-        """Deliveries with something to be done, the longest waiting first.
-
-        Parameters
-        ----------
-        now : datetime
-        committing : collection of str
-            Destinations that have to commit to what they accepted.
-        """
-        due = due_condition(now, committing)
-        query = select(DELIVERY).where(due).order_by(DELIVERY.c.next_attempt_at)
-        return self._rows(query, to_delivery)
-
-    def deliveries(self, series_instance_uid: str) -> tuple[Delivery, ...]:
-        """Every delivery of the results of a series, of older revisions too."""
-        order = (DELIVERY.c.queued_at, DELIVERY.c.destination, DELIVERY.c.sop_instance_uid)
-        return self._rows(_of(DELIVERY, series_instance_uid).order_by(*order), to_delivery)
-
-    def claim_deliveries(
-        self, series_instance_uid: str, destination: str, now: datetime, lease_s: float
-    ) -> tuple[Delivery, ...]:
-        """Take what is due to be stored of one series at one destination; it is SENT from now on.
-
-        It is due again ``lease_s`` later, so that no second task takes it meanwhile and nothing is
-        forgotten when this one dies.
-        """
-        until = now + timedelta(seconds=lease_s)
-        return self._database.write(
-            lambda connection: claim_deliveries(
-                connection, series_instance_uid, destination, now, until
-            )
-        )
-
-    def record_delivery(
-        self,
-        delivery: Delivery,
-        state: DeliveryState,
-        at: datetime,
-        *,
-        next_attempt_at: datetime,
-        status: int | None,
-        detail: str,
-    ) -> None:
-        """Record one attempt.
-
-        Acceptance always counts. Otherwise what is no longer waited for stays as it is: superseded
-        results are not tried again, and a late failure does not undo an acceptance.
-
-        Parameters
-        ----------
-        delivery : Delivery
-        state : DeliveryState
-        at : datetime
-        next_attempt_at : datetime
-        status : int or None
-            Of the C-STORE response, ``None`` when there was none.
-        detail : str
-        """
-        outcome = {
-            "state": state.value,
-            "next_attempt_at": next_attempt_at,
-            "status": status,
-            "detail": detail,
-        }
-        self._database.write(lambda connection: settle_delivery(connection, delivery, outcome, at))
-
-    def record_refusal(
-        self,
-        delivery: Delivery,
-        at: datetime,
-        *,
-        status: int | None,
-        detail: str,
-        instead: Sequence[ResultFile],
-    ) -> None:
-        """Record that a destination does not get an object, and queue others in its place.
-
-        Parameters
-        ----------
-        delivery : Delivery
-        at : datetime
-        status : int or None
-        detail : str
-        instead : sequence of ResultFile
-        """
-        outcome = {
-            "state": DeliveryState.REFUSED.value,
-            "next_attempt_at": at,
-            "status": status,
-            "detail": detail,
-        }
-
-        def settle(connection: Connection) -> None:
-            settle_delivery(connection, delivery, outcome, at)
-            for result in instead:
-                fresh = new_delivery(
-                    result,
-                    delivery.destination,
-                    delivery.series_instance_uid,
-                    delivery.revision,
-                    at,
-                )
-                queue_delivery(connection, fresh)
-
-        self._database.write(settle)
-
     def shift_times(self, by: timedelta) -> None:
         """Move everything that waits for a time, after the clock was set.
 
@@ -538,28 +375,6 @@ class Ledger:
             How far the clock stepped; negative when it was set back.
         """
         self._database.write(lambda connection: shift_times(connection, by))
-
-    def resume_deliveries(
-        self, destination: str | None, at: datetime, series_instance_uid: str | None = None
-    ) -> tuple[Delivery, ...]:
-        """Queue dead deliveries again, as if they were new.
-
-        Parameters
-        ----------
-        destination : str or None
-            Every one when ``None``.
-        at : datetime
-        series_instance_uid : str, optional
-            Those of one series alone.
-
-        Returns
-        -------
-        tuple of Delivery
-            Those that were dead.
-        """
-        return self._database.write(
-            lambda connection: resume_deliveries(connection, destination, at, series_instance_uid)
-        )
 
     def _series_where(self, *conditions: ColumnElement[bool]) -> tuple[SeriesRecord, ...]:
         query = select(SERIES).where(*conditions).order_by(SERIES.c.last_received_at)

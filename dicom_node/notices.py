@@ -30,7 +30,7 @@ def notices_of(series_instance_uid: str, ledger: Ledger, spool: Spool) -> tuple[
     """
     told = {
         delivery.result.path: delivery.revision
-        for delivery in ledger.deliveries(series_instance_uid)
+        for delivery in ledger.deliveries.of(series_instance_uid)
         if object_name(delivery.result) == NOT_ANALYSED and delivery.state in _TAKEN
     }
     return tuple(

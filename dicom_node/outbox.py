@@ -119,7 +119,7 @@ class Outbox:
         if not self._may_leave(series_instance_uid):
             return
         lease_s = self.settings.timeout_s * 4 + _LEASE_MARGIN_S
-        claimed = self.ledger.claim_deliveries(series_instance_uid, destination, now, lease_s)
+        claimed = self.ledger.deliveries.claim(series_instance_uid, destination, now, lease_s)
         if not claimed:
             self.settle(series_instance_uid, now)
             return
@@ -155,10 +155,12 @@ class Outbox:
             alone = named(REPORT_ALONE, self._results_beside(delivery))
             if alone:
                 detail = "not sent, because the segmentation that it refers to was refused"
-                self.ledger.record_refusal(delivery, now, status=None, detail=detail, instead=alone)
+                self.ledger.deliveries.record_refusal(
+                    delivery, now, status=None, detail=detail, instead=alone
+                )
             return bool(alone)
         dead = segmentation.state is DeliveryState.DEAD
-        self.ledger.record_delivery(
+        self.ledger.deliveries.record(
             delivery,
             DeliveryState.DEAD if dead else DeliveryState.QUEUED,
             now,
@@ -176,7 +178,7 @@ class Outbox:
         # its images contradict each other: they may be of two patients.
         queued = {
             object_name(delivery.result)
-            for delivery in self.ledger.deliveries(series_instance_uid)
+            for delivery in self.ledger.deliveries.of(series_instance_uid)
             if (delivery.revision, delivery.state) == (record.revision, DeliveryState.QUEUED)
         }
         contradictory = record.reason is not None and record.reason.code == SpoolConflictError.code
@@ -189,7 +191,7 @@ class Outbox:
             return
         deliveries = [
             delivery
-            for delivery in self.ledger.deliveries(series_instance_uid)
+            for delivery in self.ledger.deliveries.of(series_instance_uid)
             if delivery.revision == record.revision
         ]
         if any(self._is_under_way(delivery) for delivery in deliveries):
@@ -255,11 +257,11 @@ class Outbox:
     def _record(self, delivery: Delivery, answer: Answer, now: datetime) -> None:
         state, due, detail = self._next(delivery, answer, now)
         if state is DeliveryState.REFUSED:
-            self.ledger.record_refusal(
+            self.ledger.deliveries.record_refusal(
                 delivery, now, status=answer.status, detail=detail, instead=self._instead(delivery)
             )
         else:
-            self.ledger.record_delivery(
+            self.ledger.deliveries.record(
                 delivery, state, now, next_attempt_at=due, status=answer.status, detail=detail
             )
         logger.info(
@@ -285,7 +287,7 @@ class Outbox:
 
     def _beside(self, delivery: Delivery, name: str) -> Delivery | None:
         """Delivery of another object of the same measurement to the same destination."""
-        for other in self.ledger.deliveries(delivery.series_instance_uid):
+        for other in self.ledger.deliveries.of(delivery.series_instance_uid):
             if (
                 (other.destination, other.revision) == (delivery.destination, delivery.revision)
                 and other.result.path.parent == delivery.result.path.parent

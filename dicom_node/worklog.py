@@ -164,7 +164,7 @@ class WorkLog:
         shares = {d.name: wanted(results, d) for d in self._destinations_of(record)}
         for name, share in shares.items():
             uid = record.series_instance_uid
-            self.ledger.queue_deliveries(uid, revision, share, [name], at)
+            self.ledger.deliveries.queue(uid, revision, share, [name], at)
 
     def _destinations_of(self, record: SeriesRecord) -> list[DestinationSettings]:
         """Destinations that the rules named for a series, all of them when they named none."""

@@ -64,7 +64,7 @@ def _drop(uid: str, desk: Desk, order: Order) -> object:
 
 
 def _resend(uid: str, desk: Desk, order: Order) -> object:
-    return desk.ledger.resume_deliveries(None, order.at, uid)
+    return desk.ledger.deliveries.resume(None, order.at, uid)
 
 
 ACTIONS: Final = (

@@ -320,7 +320,7 @@ def test_everything_that_can_go_wrong_is_told_by_mail_and_webhook(tmp_path: Path
             file = ResultFile(
                 "2.25.1", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path("seg.dcm")
             )
-            ledger.queue_deliveries("1.2.3", 1, [file], ["pacs"], START)
+            ledger.deliveries.queue("1.2.3", 1, [file], ["pacs"], START)
             ledger.alarms.raise_("DELIVERY_DEAD", "archive", "archive did not take 2.25.2", START)
             Watch(settings, ledger).look(now)
     expected = {

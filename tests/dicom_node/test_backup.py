@@ -44,10 +44,10 @@ def used_node(folder: Path) -> NodeSettings:
             spool.put_work(uid, 1, WorkOrder((stored.path,), START, 1))
         ledger.advance(UID, SeriesEvent.MEASURED, START)
         spool.put_results(UID, 1, {"sr.dcm": b"sr"})
-        ledger.queue_deliveries(UID, 1, [SR], ["pacs"], START)
-        (delivery,) = ledger.deliveries(UID)
+        ledger.deliveries.queue(UID, 1, [SR], ["pacs"], START)
+        (delivery,) = ledger.deliveries.of(UID)
         ledger.commitments.request([delivery], "1.9.9", START, START)
-        ledger.record_delivery(
+        ledger.deliveries.record(
             delivery, DeliveryState.ACCEPTED, START, next_attempt_at=START, status=0, detail=""
         )
         ledger.announcements.record(
@@ -62,7 +62,7 @@ def contents(settings: NodeSettings) -> tuple[object, ...]:
     with closing(Ledger.open(settings.ledger_url)) as ledger:
         series = ledger.list_series()
         uids = [record.series_instance_uid for record in series]
-        known = [(ledger.instances(u), ledger.history(u), ledger.deliveries(u)) for u in uids]
+        known = [(ledger.instances(u), ledger.history(u), ledger.deliveries.of(u)) for u in uids]
         alarms = ledger.alarms.standing(), ledger.announcements.of(UID)
     spool = Spool.of(settings.storage).path(Path())
     found = [p.relative_to(spool) for p in spool.rglob("*") if p.is_file()]

@@ -23,7 +23,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.record_instance(other, CompletionSettings())
     for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.MEASURED):
         ledger.advance("1.9", event, START)
-    ledger.queue_deliveries("1.9", 1, [SR], ["pacs"], START)
+    ledger.deliveries.queue("1.9", 1, [SR], ["pacs"], START)
     yield ledger
     ledger.close()
 
@@ -37,7 +37,7 @@ def test_what_waits_goes_with_a_clock_that_is_set(ledger: Ledger, step_s: float)
     watch.look(now)
     assert ledger.due_series(now + timedelta(seconds=58)) == ()
     assert len(ledger.due_series(now + timedelta(seconds=60))) == 1
-    (delivery,) = ledger.due_deliveries(now)
+    (delivery,) = ledger.deliveries.due(now)
     # A day that only the clock has seen is no reason to give anything up.
     assert (now - delivery.queued_at).total_seconds() == 1
     (alarm,) = ledger.alarms.standing()

@@ -55,7 +55,7 @@ class Desk:
         Custody(self.outbox).seek(UID, "pacs", ask, START)
 
     def state(self) -> DeliveryState:
-        return self.ledger.deliveries(UID)[0].state
+        return self.ledger.deliveries.of(UID)[0].state
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def accepted_result(
         ledger.record_instance(instance(), CompletionSettings())
         for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.MEASURED):
             ledger.advance(UID, event, clock.now)
-        ledger.queue_deliveries(UID, 1, [put_result(spool)], ["pacs"], clock.now)
+        ledger.deliveries.queue(UID, 1, [put_result(spool)], ["pacs"], clock.now)
         ledger.advance(UID, SeriesEvent.DELIVERY_STARTED, clock.now)
         outbox = Outbox(ledger, spool, settings.delivery, settings.destinations)
         receiver = Receiver(settings, ledger, spool, clock)
@@ -102,8 +102,8 @@ def put_result(spool: Spool) -> ResultFile:
 
 
 def accept(desk: Desk) -> None:
-    (delivery,) = desk.ledger.deliveries(UID)
-    desk.ledger.record_delivery(
+    (delivery,) = desk.ledger.deliveries.of(UID)
+    desk.ledger.deliveries.record(
         delivery, DeliveryState.ACCEPTED, START, next_attempt_at=START, status=0, detail=""
     )
 
@@ -122,7 +122,7 @@ def test_a_report_ends_the_series_whichever_way_it_comes(
         soon(lambda: pacs.answers == [0x0000])
         assert desk.ledger.series(UID).state is SeriesState.DELIVERED
         (item,) = pacs.asked[0].ReferencedSOPSequence
-        sent = desk.ledger.deliveries(UID)[0].result
+        sent = desk.ledger.deliveries.of(UID)[0].result
         assert item.ReferencedSOPInstanceUID == sent.sop_instance_uid
         assert item.ReferencedSOPClassUID == sent.sop_class_uid
 
@@ -130,11 +130,11 @@ def test_a_report_ends_the_series_whichever_way_it_comes(
 def test_a_result_that_is_not_committed_is_queued_again(tmp_path: Path, soon: Soon) -> None:
     with CommittingPacs(Way.NEW_ASSOCIATION) as pacs, accepted_result(tmp_path, pacs.port) as desk:
         pacs.report_to_port = desk.port
-        pacs.fails[desk.ledger.deliveries(UID)[0].result.sop_instance_uid] = 0x0112
+        pacs.fails[desk.ledger.deliveries.of(UID)[0].result.sop_instance_uid] = 0x0112
         accept(desk)
         desk.seek()
         soon(lambda: desk.state() is DeliveryState.QUEUED)
-        assert "0112" in desk.ledger.deliveries(UID)[0].detail
+        assert "0112" in desk.ledger.deliveries.of(UID)[0].detail
         assert desk.ledger.series(UID).state is SeriesState.DELIVERING
 
 
@@ -150,7 +150,7 @@ def test_a_refusal_for_ever_is_told_from_one_of_the_moment(
     ):
         ask = ask_at("pacs", desk.settings)
         assert ask is not None
-        result = desk.ledger.deliveries(UID)[0].result
+        result = desk.ledger.deliveries.of(UID)[0].result
         with pytest.raises(error):
             ask(Request("1.2.3.4", (result,)), lambda _report: 0, lambda: True)
 

@@ -131,13 +131,13 @@ def test_after_a_restart_the_queue_is_sent_again(bench: Bench) -> None:
 def test_a_delivery_is_asked_for_once_in_a_while(bench: Bench) -> None:
     bench.tick(60)
     bench.tell(SeriesEvent.MEASURED)
-    bench.ledger.queue_deliveries(UID, 1, [SEG], ["pacs"], bench.clock.now)
+    bench.ledger.deliveries.queue(UID, 1, [SEG], ["pacs"], bench.clock.now)
     for _ in range(10):
         bench.tick(1)
     assert bench.dispatcher.deliveries == [(UID, "pacs")]
     bench.tick(60)
     assert bench.dispatcher.deliveries == [(UID, "pacs")] * 2
-    bench.ledger.claim_deliveries(UID, "pacs", bench.clock.now, lease_s=300)
+    bench.ledger.deliveries.claim(UID, "pacs", bench.clock.now, lease_s=300)
     bench.tick(100)
     assert len(bench.dispatcher.deliveries) == 2
 
@@ -145,10 +145,10 @@ def test_a_delivery_is_asked_for_once_in_a_while(bench: Bench) -> None:
 def test_a_series_whose_last_delivery_was_recorded_is_closed(bench: Bench) -> None:
     bench.tick(60)
     bench.tell(SeriesEvent.MEASURED)
-    bench.ledger.queue_deliveries(UID, 1, [SEG], ["pacs"], bench.clock.now)
+    bench.ledger.deliveries.queue(UID, 1, [SEG], ["pacs"], bench.clock.now)
     bench.tell(SeriesEvent.DELIVERY_STARTED)
-    (delivery,) = bench.ledger.deliveries(UID)
-    bench.ledger.record_delivery(
+    (delivery,) = bench.ledger.deliveries.of(UID)
+    bench.ledger.deliveries.record(
         delivery,
         DeliveryState.ACCEPTED,
         bench.clock.now,

@@ -215,7 +215,7 @@ def test_the_outcome_of_an_older_revision_is_stale(ledger: Ledger) -> None:
     with pytest.raises(StaleRevisionError):
         ledger.advance(UID, SeriesEvent.MEASURED, at(301), revision=1)
     with pytest.raises(StaleRevisionError):
-        ledger.queue_deliveries(UID, 1, [SEG], ["pacs"], at(301))
+        ledger.deliveries.queue(UID, 1, [SEG], ["pacs"], at(301))
     assert ledger.advance(UID, SeriesEvent.MEASURED, at(301), revision=2).revision == 2
 
 
@@ -305,12 +305,12 @@ def test_waiting_series_come_oldest_first_and_lists_newest_first(ledger: Ledger)
 def queued(ledger: Ledger) -> tuple[Delivery, ...]:
     put(ledger)
     drive(ledger, *TO_RESULTS)
-    ledger.queue_deliveries(UID, 1, [SEG, SR], ["one", "two"], at(100))
-    return ledger.deliveries(UID)
+    ledger.deliveries.queue(UID, 1, [SEG, SR], ["one", "two"], at(100))
+    return ledger.deliveries.of(UID)
 
 
 def answer(ledger: Ledger, delivery: Delivery, state: DeliveryState, due: float = 0) -> None:
-    ledger.record_delivery(
+    ledger.deliveries.record(
         delivery, state, at(101), next_attempt_at=at(due), status=0, detail="said so"
     )
 
@@ -318,26 +318,26 @@ def answer(ledger: Ledger, delivery: Delivery, state: DeliveryState, due: float 
 def test_every_result_goes_to_every_destination_once(ledger: Ledger) -> None:
     deliveries = queued(ledger)
     assert len(deliveries) == 4
-    ledger.queue_deliveries(UID, 1, [SEG, SR], ["one", "two"], at(500))
-    assert ledger.deliveries(UID) == deliveries
+    ledger.deliveries.queue(UID, 1, [SEG, SR], ["one", "two"], at(500))
+    assert ledger.deliveries.of(UID) == deliveries
 
 
 def test_a_claimed_delivery_is_due_again_after_the_lease(ledger: Ledger) -> None:
     queued(ledger)
-    claimed = ledger.claim_deliveries(UID, "one", at(100), lease_s=60)
+    claimed = ledger.deliveries.claim(UID, "one", at(100), lease_s=60)
     assert [delivery.result for delivery in claimed] == [SEG, SR]
-    assert ledger.claim_deliveries(UID, "one", at(159), lease_s=60) == ()
-    assert len(ledger.claim_deliveries(UID, "one", at(160), lease_s=60)) == 2
-    assert {delivery.destination for delivery in ledger.due_deliveries(at(160))} == {"two"}
+    assert ledger.deliveries.claim(UID, "one", at(159), lease_s=60) == ()
+    assert len(ledger.deliveries.claim(UID, "one", at(160), lease_s=60)) == 2
+    assert {delivery.destination for delivery in ledger.deliveries.due(at(160))} == {"two"}
 
 
 def test_a_failed_attempt_is_counted_and_waits(ledger: Ledger) -> None:
     delivery = queued(ledger)[0]
     answer(ledger, delivery, DeliveryState.QUEUED, due=400)
-    tried = ledger.deliveries(UID)[0]
+    tried = ledger.deliveries.of(UID)[0]
     assert (tried.attempts, tried.detail, tried.status) == (1, "said so", 0)
-    assert tried not in ledger.due_deliveries(at(399))
-    assert tried in ledger.due_deliveries(at(400))
+    assert tried not in ledger.deliveries.due(at(399))
+    assert tried in ledger.deliveries.due(at(400))
     assert ledger.history(UID)[-1].event == "delivery_queued"
 
 
@@ -345,29 +345,29 @@ def test_late_images_supersede_what_is_queued_but_not_what_arrived(ledger: Ledge
     first, second, *_ = queued(ledger)
     answer(ledger, first, DeliveryState.ACCEPTED)
     put(ledger, 2, seconds=200)
-    states = {d.result.sop_instance_uid + d.destination: d.state for d in ledger.deliveries(UID)}
+    states = {d.result.sop_instance_uid + d.destination: d.state for d in ledger.deliveries.of(UID)}
     assert states[first.result.sop_instance_uid + first.destination] is DeliveryState.ACCEPTED
     assert list(states.values()).count(DeliveryState.SUPERSEDED) == 3
-    assert ledger.due_deliveries(at(1000)) == ()
+    assert ledger.deliveries.due(at(1000)) == ()
     answer(ledger, second, DeliveryState.QUEUED)
-    assert ledger.due_deliveries(at(1000)) == ()
+    assert ledger.deliveries.due(at(1000)) == ()
     answer(ledger, second, DeliveryState.ACCEPTED)
-    assert [d.state for d in ledger.deliveries(UID)].count(DeliveryState.ACCEPTED) == 2
+    assert [d.state for d in ledger.deliveries.of(UID)].count(DeliveryState.ACCEPTED) == 2
 
 
 def test_a_late_failure_does_not_undo_an_acceptance(ledger: Ledger) -> None:
     delivery = queued(ledger)[0]
     answer(ledger, delivery, DeliveryState.ACCEPTED)
     answer(ledger, delivery, DeliveryState.DEAD)
-    assert ledger.deliveries(UID)[0].state is DeliveryState.ACCEPTED
+    assert ledger.deliveries.of(UID)[0].state is DeliveryState.ACCEPTED
 
 
 def test_after_a_retry_what_was_dead_is_tried_again(ledger: Ledger) -> None:
     dead, accepted, *_ = queued(ledger)
     answer(ledger, dead, DeliveryState.DEAD)
     answer(ledger, accepted, DeliveryState.ACCEPTED)
-    ledger.queue_deliveries(UID, 1, [SEG, SR], ["one", "two"], at(600))
-    again = ledger.deliveries(UID)
+    ledger.deliveries.queue(UID, 1, [SEG, SR], ["one", "two"], at(600))
+    again = ledger.deliveries.of(UID)
     states = {(d.result, d.destination): (d.state, d.attempts) for d in again}
     assert states[dead.result, dead.destination] == (DeliveryState.QUEUED, 0)
     assert states[accepted.result, accepted.destination] == (DeliveryState.ACCEPTED, 1)

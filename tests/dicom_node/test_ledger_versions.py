@@ -49,7 +49,7 @@ def test_every_series_of_the_previous_version_is_where_it_was(file: Path) -> Non
             assert (record.state.value, record.route) == (state, None)
             assert len(ledger.instances(record.series_instance_uid)) == 1
             assert ledger.history(record.series_instance_uid)[-1].state.value == state
-        states = [ledger.deliveries(f"1.2.{number}")[0].state for number in (5, 6, 7, 10)]
+        states = [ledger.deliveries.of(f"1.2.{number}")[0].state for number in (5, 6, 7, 10)]
     queued, accepted, dead = DeliveryState.QUEUED, DeliveryState.ACCEPTED, DeliveryState.DEAD
     assert states == [queued, queued, accepted, dead]
 
@@ -71,7 +71,7 @@ def test_every_series_of_the_previous_version_goes_on(file: Path) -> None:
         later = START + timedelta(hours=1)
         assert [r.series_instance_uid for r in ledger.due_series(later)] == ["1.2.1"]
         assert {r.series_instance_uid for r in ledger.lost_work(later)} == {"1.2.3", "1.2.4"}
-        assert len(ledger.due_deliveries(later)) == 2
+        assert len(ledger.deliveries.due(later)) == 2
         for uid, event in steps.items():
             ledger.advance(uid, event, later)
 

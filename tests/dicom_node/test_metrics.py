@@ -127,7 +127,7 @@ def test_the_way_from_the_last_image_to_the_pacs_is_timed(bench: Bench) -> None:
 def test_results_that_wait_are_counted_by_destination(bench: Bench) -> None:
     bench.receive(1)
     bench.advance(*SENT, SeriesEvent.MEASURED)
-    bench.ledger.queue_deliveries(UID, 1, [SEG], ["pacs"], bench.clock())
+    bench.ledger.deliveries.queue(UID, 1, [SEG], ["pacs"], bench.clock())
     bench.clock.forward(60)
     assert bench.value("psoas_deliveries", destination="pacs", state="queued") == 1
     assert bench.value("psoas_oldest_delivery_age_seconds", destination="pacs") == 60

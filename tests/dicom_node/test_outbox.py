@@ -68,7 +68,7 @@ class Bench:
         return self.ledger.series(UID).state
 
     def states(self) -> list[DeliveryState]:
-        return [delivery.state for delivery in self.ledger.deliveries(UID)]
+        return [delivery.state for delivery in self.ledger.deliveries.of(UID)]
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     ledger.record_instance(instance(), CompletionSettings())
     for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.MEASURED):
         ledger.advance(UID, event, clock.now)
-    ledger.queue_deliveries(UID, 1, RESULTS, ["pacs"], clock.now)
+    ledger.deliveries.queue(UID, 1, RESULTS, ["pacs"], clock.now)
     yield Bench(ledger, Outbox(ledger, Spool(tmp_path), SETTINGS), clock, Peer())
     ledger.close()
 
@@ -108,7 +108,7 @@ def test_absent_peer_is_tried_again_with_growing_patience(bench: Bench) -> None:
     waits = []
     for _ in range(5):
         bench.deliver()
-        due = bench.ledger.deliveries(UID)[0].next_attempt_at
+        due = bench.ledger.deliveries.of(UID)[0].next_attempt_at
         waits.append((due - bench.clock.now).total_seconds())
         bench.clock.now = due
     assert waits == [30, 60, 120, 200, 200]
@@ -121,7 +121,7 @@ def test_a_pacs_that_was_down_for_an_hour_gets_everything_once(bench: Bench) -> 
     waits = []
     while bench.clock.now < back_at:
         assert bench.deliver() is SeriesState.DELIVERING
-        due = bench.ledger.deliveries(UID)[0].next_attempt_at
+        due = bench.ledger.deliveries.of(UID)[0].next_attempt_at
         waits.append((due - bench.clock.now).total_seconds())
         bench.clock.now = due
     bench.peer.away = False
@@ -166,7 +166,7 @@ def test_destination_that_refuses_everything_fails_the_series(bench: Bench) -> N
 
 
 def test_other_destination_does_not_make_up_for_one_that_refused(bench: Bench) -> None:
-    bench.ledger.queue_deliveries(UID, 1, RESULTS[:1], ["other"], bench.clock.now)
+    bench.ledger.deliveries.queue(UID, 1, RESULTS[:1], ["other"], bench.clock.now)
     bench.deliver()
     bench.peer.statuses["2.25.1"] = 0xC000
     assert bench.deliver(destination="other") is SeriesState.FAILED
@@ -229,9 +229,9 @@ def test_a_report_that_is_there_already_is_followed_by_the_one_without_segmentat
     bench: Bench,
 ) -> None:
     with_alternatives(bench)
-    report = next(d for d in bench.ledger.deliveries(UID) if d.result == RESULTS[1])
+    report = next(d for d in bench.ledger.deliveries.of(UID) if d.result == RESULTS[1])
     now = bench.clock.now
-    bench.ledger.record_delivery(
+    bench.ledger.deliveries.record(
         report, DeliveryState.ACCEPTED, now, next_attempt_at=now, status=0, detail=""
     )
     bench.peer.statuses["2.25.1"] = 0xC000
@@ -250,7 +250,7 @@ def test_a_pacs_that_takes_neither_kind_of_report_gets_what_is_named_instead(ben
 
 
 def test_series_waits_for_every_destination(bench: Bench) -> None:
-    bench.ledger.queue_deliveries(UID, 1, RESULTS, ["other"], bench.clock.now)
+    bench.ledger.deliveries.queue(UID, 1, RESULTS, ["other"], bench.clock.now)
     assert bench.deliver() is SeriesState.DELIVERING
     assert bench.deliver(destination="other") is SeriesState.DELIVERED
 
@@ -265,8 +265,8 @@ def test_results_that_late_images_superseded_stay_here(bench: Bench) -> None:
 def test_series_whose_task_died_after_the_last_answer_is_closed(bench: Bench) -> None:
     now = bench.clock.now
     bench.ledger.advance(UID, SeriesEvent.DELIVERY_STARTED, now)
-    for delivery in bench.ledger.deliveries(UID):
-        bench.ledger.record_delivery(
+    for delivery in bench.ledger.deliveries.of(UID):
+        bench.ledger.deliveries.record(
             delivery, DeliveryState.ACCEPTED, now, next_attempt_at=now, status=0, detail=""
         )
     assert bench.deliver(after_s=1) is SeriesState.DELIVERED
@@ -442,8 +442,8 @@ def test_what_was_given_up_raises_an_alarm_and_goes_out_again_on_command(bench: 
     assert bench.deliver(after_s=3600) is SeriesState.FAILED
     (alarm,) = bench.ledger.alarms.standing()
     assert (alarm.code, alarm.subject, alarm.occurrences) == ("DELIVERY_DEAD", "pacs", 2)
-    assert bench.ledger.resume_deliveries("elsewhere", bench.clock.now) == ()
-    assert len(bench.ledger.resume_deliveries(None, bench.clock.now)) == 2
+    assert bench.ledger.deliveries.resume("elsewhere", bench.clock.now) == ()
+    assert len(bench.ledger.deliveries.resume(None, bench.clock.now)) == 2
     assert bench.ledger.alarms.standing() == ()
     assert bench.deliver() is SeriesState.DELIVERING
     bench.peer.away = False
@@ -455,7 +455,7 @@ def test_what_was_superseded_is_not_resumed(bench: Bench) -> None:
     bench.deliver()
     late = instance(2, received_at=bench.clock.forward(5))
     bench.ledger.record_instance(late, CompletionSettings())
-    assert bench.ledger.resume_deliveries(None, bench.clock.now) == ()
+    assert bench.ledger.deliveries.resume(None, bench.clock.now) == ()
     assert bench.ledger.series(UID).state is SeriesState.RECEIVING
 
 
@@ -510,7 +510,7 @@ def unmeasured(tmp_path: Path, event: SeriesEvent, reason: Reason | None = None)
     for step in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT):
         ledger.advance(UID, step, clock.now)
     report = ResultFile("2.25.9", TEXT_SR, "1.2.840.10008.1.2.1", Path("not_analysed.dcm"))
-    ledger.queue_deliveries(UID, 1, [report], ["pacs"], clock.now)
+    ledger.deliveries.queue(UID, 1, [report], ["pacs"], clock.now)
     ledger.advance(UID, event, clock.now, reason=reason)
     return Bench(ledger, Outbox(ledger, Spool(tmp_path), SETTINGS), clock, Peer())
 

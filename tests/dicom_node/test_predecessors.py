@@ -101,12 +101,12 @@ def tell(ledger: Ledger, spool: Spool, state: DeliveryState) -> str:
     receive(ledger, spool, 1)
     for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.NOT_MEASURABLE):
         ledger.advance(UID, event, START)
-    ledger.queue_deliveries(
+    ledger.deliveries.queue(
         UID, 1, [result_file(report, paths["not_analysed.dcm"])], ["pacs"], START
     )
-    (delivery,) = ledger.deliveries(UID)
+    (delivery,) = ledger.deliveries.of(UID)
     if state is not DeliveryState.QUEUED:
-        ledger.record_delivery(
+        ledger.deliveries.record(
             delivery, state, START, next_attempt_at=START, status=0, detail="answered"
         )
     return str(report.SOPInstanceUID)
@@ -116,8 +116,8 @@ def test_only_a_report_that_somebody_has_is_a_predecessor(ledger: Ledger, tmp_pa
     spool = Spool(tmp_path)
     uid = tell(ledger, spool, DeliveryState.QUEUED)
     assert notices_of(UID, ledger, spool) == ()
-    (delivery,) = ledger.deliveries(UID)
-    ledger.record_delivery(
+    (delivery,) = ledger.deliveries.of(UID)
+    ledger.deliveries.record(
         delivery, DeliveryState.ACCEPTED, START, next_attempt_at=START, status=0, detail=""
     )
     (found,) = notices_of(UID, ledger, spool)

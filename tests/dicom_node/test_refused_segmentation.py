@@ -55,10 +55,10 @@ def delivered(profile: DestinationSettings, folder: Path) -> SeriesRecord:
         for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.MEASURED):
             ledger.advance(UID, event, clock.now)
         share = wanted(measured(spool, needed([profile])).results, profile)
-        ledger.queue_deliveries(UID, 1, share, [profile.name], clock.now)
+        ledger.deliveries.queue(UID, 1, share, [profile.name], clock.now)
         outbox = Outbox(ledger, spool, DeliverySettings(), [profile])
         send = store_at(profile.name, settings)
-        while ledger.due_deliveries(clock.forward(1)):
+        while ledger.deliveries.due(clock.forward(1)):
             outbox.deliver(UID, profile.name, send, clock.now)
         return ledger.series(UID)
 

@@ -45,9 +45,9 @@ class Bench:
 
     def deliver(self, state: DeliveryState = DeliveryState.ACCEPTED) -> None:
         self.drive(*TO_RESULTS)
-        self.ledger.queue_deliveries(UID, 1, [SR], ["pacs"], self.clock.now)
-        (delivery,) = self.ledger.deliveries(UID)
-        self.ledger.record_delivery(
+        self.ledger.deliveries.queue(UID, 1, [SR], ["pacs"], self.clock.now)
+        (delivery,) = self.ledger.deliveries.of(UID)
+        self.ledger.deliveries.record(
             delivery, state, self.clock.now, next_attempt_at=self.clock.now, status=0, detail=""
         )
         self.drive(SeriesEvent.ALL_DELIVERED)
@@ -96,10 +96,10 @@ def test_nothing_else_is_ever_deleted(bench: Bench, steps: tuple[SeriesEvent, ..
 
 def test_what_must_be_committed_is_kept_until_it_is(bench: Bench) -> None:
     bench.drive(*TO_RESULTS)
-    bench.ledger.queue_deliveries(UID, 1, [SR], ["archive"], bench.clock.now)
-    (delivery,) = bench.ledger.deliveries(UID)
+    bench.ledger.deliveries.queue(UID, 1, [SR], ["archive"], bench.clock.now)
+    (delivery,) = bench.ledger.deliveries.of(UID)
     now = bench.clock.now
-    bench.ledger.record_delivery(
+    bench.ledger.deliveries.record(
         delivery, DeliveryState.ACCEPTED, now, next_attempt_at=now, status=0, detail=""
     )
     bench.drive(SeriesEvent.ALL_DELIVERED)
@@ -205,7 +205,7 @@ def test_records_go_last_and_leave_nothing(bench: Bench) -> None:
     assert bench.spool.result_files(UID) != []
     bench.after_days(1)
     assert bench.ledger.list_series() == ()
-    assert bench.ledger.deliveries(UID) == ()
+    assert bench.ledger.deliveries.of(UID) == ()
     assert bench.spool.result_files(UID) == []
     assert bench.ledger.record_instance(
         instance(received_at=bench.clock.now), CompletionSettings()

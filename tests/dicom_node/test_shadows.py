@@ -104,7 +104,7 @@ def test_a_shadow_that_came_into_use_does_not_measure_twice(bench: Bench) -> Non
 
 def test_what_a_shadow_measured_is_kept_and_not_delivered(bench: Bench) -> None:
     bench.measure()
-    before = bench.ledger.series(UID), bench.ledger.deliveries(UID)
+    before = bench.ledger.series(UID), bench.ledger.deliveries.of(UID)
     bench.look()
     news: list[tuple[object, ...]] = []
     outcome = Outcome(OutcomeKind.MEASURED, measurement=MEASUREMENT)
@@ -113,7 +113,7 @@ def test_what_a_shadow_measured_is_kept_and_not_delivered(bench: Bench) -> None:
     record_silent_outcome(KEY, bench.ledger, bench.spool, START)
     assert bench.run().state is ShadowState.MEASURED
     assert bench.run().measurement == MEASUREMENT
-    assert (bench.ledger.series(UID), bench.ledger.deliveries(UID)) == before
+    assert (bench.ledger.series(UID), bench.ledger.deliveries.of(UID)) == before
     assert bench.ledger.results.of_series(UID)[-1].measurement != MEASUREMENT
 
 

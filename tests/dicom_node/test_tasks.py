@@ -201,7 +201,7 @@ def test_what_a_destination_took_stands_in_the_audit_trail(tmp_path: Path) -> No
         ledger.record_instance(instance(), CompletionSettings())
         for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.MEASURED):
             ledger.advance(UID, event, START)
-        ledger.queue_deliveries(UID, 1, [result], ["pacs"], now)
+        ledger.deliveries.queue(UID, 1, [result], ["pacs"], now)
         pacs.script.append(OUT_OF_RESOURCES)
         deliver = node_app(settings, ledger, spool).tasks[DELIVER]
         trail = AuditTrail.of(settings)

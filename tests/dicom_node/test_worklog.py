@@ -83,7 +83,7 @@ def test_results_are_queued_for_every_destination(bench: Bench) -> None:
     bench.start()
     bench.end()
     assert bench.series().state is SeriesState.ANALYZED
-    deliveries = bench.ledger.deliveries(UID)
+    deliveries = bench.ledger.deliveries.of(UID)
     assert {(d.result, d.destination) for d in deliveries} == {(SEG, "pacs"), (SEG, "archive")}
 
 
@@ -109,7 +109,7 @@ def test_outcome_of_older_images_changes_nothing(bench: Bench) -> None:
     bench.send()
     bench.end(revision=1)
     assert bench.series().state is SeriesState.QUEUED
-    assert bench.ledger.deliveries(UID) == ()
+    assert bench.ledger.deliveries.of(UID) == ()
 
 
 def test_without_destinations_a_measured_series_is_done(bench: Bench) -> None:
@@ -156,7 +156,7 @@ def test_loss_that_is_reported_late_changes_nothing(bench: Bench) -> None:
     bench.end()
     bench.lose()
     assert bench.series().state is SeriesState.ANALYZED
-    assert {d.state for d in bench.ledger.deliveries(UID)} == {DeliveryState.QUEUED}
+    assert {d.state for d in bench.ledger.deliveries.of(UID)} == {DeliveryState.QUEUED}
 
 
 def test_news_of_an_older_task_says_nothing_about_the_present_one(bench: Bench) -> None:
@@ -182,7 +182,7 @@ def test_result_of_an_unknown_kind_fails_the_series_and_nothing_is_sent(bench: B
     assert record.state is SeriesState.FAILED
     assert record.reason is not None
     assert record.reason.code == "RESULT_UNKNOWN"
-    assert bench.ledger.deliveries(UID) == ()
+    assert bench.ledger.deliveries.of(UID) == ()
 
 
 @pytest.mark.parametrize("asking", [True, False])
@@ -205,12 +205,12 @@ def test_series_that_no_worker_survives_is_told_to_who_asks_for_it(
     told.start()
     told.lose()
     assert told.series().state is SeriesState.COMPLETE
-    assert told.ledger.deliveries(UID) == ()
+    assert told.ledger.deliveries.of(UID) == ()
     told.send()
     told.start()
     told.lose()
     assert told.series().state is SeriesState.QUARANTINED
-    deliveries = told.ledger.deliveries(UID)
+    deliveries = told.ledger.deliveries.of(UID)
     assert len(deliveries) == asking
     for delivery in deliveries:
         report = dcmread(spool.path(delivery.result.path))
@@ -231,4 +231,4 @@ def test_series_without_a_readable_image_is_quarantined_without_a_word(
     told.start()
     told.lose()
     assert told.series().state is SeriesState.QUARANTINED
-    assert told.ledger.deliveries(UID) == ()
+    assert told.ledger.deliveries.of(UID) == ()

@@ -129,7 +129,7 @@ class RunningNode:
         wait_until(reached, f"series {uid} {state.value}")
 
     def deliveries(self, uid: str) -> tuple[Delivery, ...]:
-        return self.ledger.deliveries(uid)
+        return self.ledger.deliveries.of(uid)
 
     def results(self, uid: str) -> dict[str, bytes]:
         """Content of the result objects in the spool, by SOP Instance UID."""

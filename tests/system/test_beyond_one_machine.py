@@ -215,7 +215,7 @@ def examine(cluster: Cluster, ledger: Ledger, series: set[str]) -> str:
     current = [
         delivery
         for uid in series
-        for delivery in ledger.deliveries(uid)
+        for delivery in ledger.deliveries.of(uid)
         if delivery.revision == ledger.series(uid).revision
         and delivery.state is not DeliveryState.SUPERSEDED
     ]

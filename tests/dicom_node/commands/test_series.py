@@ -122,7 +122,7 @@ def test_results_of_a_dropped_series_are_not_sent(psoas: Psoas, ledger: Ledger) 
     ledger.advance(UID, SeriesEvent.QUIET_PERIOD_OVER, START)
     ledger.advance(UID, SeriesEvent.TASK_SENT, START)
     result = ResultFile("1.9", "1.8", "1.2.840.10008.1.2.1", Path("results/a.dcm"))
-    ledger.queue_deliveries(UID, 1, [result], ["pacs"], START)
+    ledger.deliveries.queue(UID, 1, [result], ["pacs"], START)
     ledger.advance(UID, SeriesEvent.MEASURED, START)
     assert psoas("drop", UID, "--yes") == 0
-    assert [d.state for d in ledger.deliveries(UID)] == [DeliveryState.SUPERSEDED]
+    assert [d.state for d in ledger.deliveries.of(UID)] == [DeliveryState.SUPERSEDED]

@@ -44,7 +44,7 @@ def measure(visitor: Visitor) -> ResultFile:
     for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.MEASURED):
         ledger.advance(OTHER, event, START)
     seg = ResultFile("2.25.1", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path("s.dcm"))
-    ledger.queue_deliveries(OTHER, 1, [seg], ["pacs"], START)
+    ledger.deliveries.queue(OTHER, 1, [seg], ["pacs"], START)
     outcome = Outcome(OutcomeKind.MEASURED, None, (seg,), MEASUREMENT)
     spool.put_outcome(OTHER, 1, outcome.to_json())
     spool.put_results(OTHER, 1, {"overlay.png": b"picture"})
@@ -212,8 +212,8 @@ def test_what_operators_do_stands_in_the_history_with_who_and_why(
 def give_up(ledger: Ledger, uid: str, now: datetime) -> None:
     """Let a PACS never take the result of a series."""
     ledger.advance(uid, SeriesEvent.DELIVERY_STARTED, now)
-    (delivery,) = ledger.claim_deliveries(uid, "pacs", now, 60)
-    ledger.record_delivery(
+    (delivery,) = ledger.deliveries.claim(uid, "pacs", now, 60)
+    ledger.deliveries.record(
         delivery, DeliveryState.DEAD, now, next_attempt_at=now, status=0xA900, detail="no"
     )
     ledger.advance(uid, SeriesEvent.DELIVERY_ABANDONED, now, reason=Reason("X", "no"))
@@ -230,13 +230,13 @@ def test_what_a_destination_gave_up_on_is_sent_again_for_this_series_alone(
     for event in (SeriesEvent.QUIET_PERIOD_OVER, SeriesEvent.TASK_SENT, SeriesEvent.MEASURED):
         ledger.advance(third, event, START)
     seg = ResultFile("2.25.3", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.1.2.1", Path("t.dcm"))
-    ledger.queue_deliveries(third, 1, [seg], ["pacs"], START)
+    ledger.deliveries.queue(third, 1, [seg], ["pacs"], START)
     give_up(ledger, third, now)
     assert operator.submit(f"/series/{OTHER}/resend") == 303
     assert ledger.series(OTHER).state is SeriesState.DELIVERING
-    assert [one.state for one in ledger.deliveries(OTHER)] == [DeliveryState.QUEUED]
+    assert [one.state for one in ledger.deliveries.of(OTHER)] == [DeliveryState.QUEUED]
     assert ledger.series(third).state is SeriesState.FAILED
-    assert [one.state for one in ledger.deliveries(third)] == [DeliveryState.DEAD]
+    assert [one.state for one in ledger.deliveries.of(third)] == [DeliveryState.DEAD]
 
 
 def test_every_measurement_of_the_same_images_is_shown(operator: Visitor) -> None:

@@ -206,7 +206,7 @@ def test_results_go_to_the_destinations_of_the_rule(bench: Bench) -> None:
     result = ResultFile("1.9", segmentation, "1.2.840.10008.1.2.1", Path("results/seg.dcm"))
     outcome = Outcome(OutcomeKind.MEASURED, results=(result,))
     WorkLog(bench.ledger, destinations, 3).ended("1.1", 1, outcome, bench.clock.now)
-    assert [delivery.destination for delivery in bench.ledger.deliveries("1.1")] == ["second"]
+    assert [delivery.destination for delivery in bench.ledger.deliveries.of("1.1")] == ["second"]
 
 
 def test_retry_asks_the_rules_again(bench: Bench) -> None:
