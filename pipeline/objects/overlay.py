@@ -153,7 +153,7 @@ def _details(analysis: Analysis, prior: PriorMeasurement | None) -> Iterator[str
         error = change.error_percent
         known = "not known" if error is None else f"\N{PLUS-MINUS SIGN}{error:.1f} %"
         yield f"previous {prior.area_cm2:.1f} cm2 on {prior.study_date:%Y-%m-%d}"
-        yield f"change {change.percent:+.1f} %, measurement error {known}"
+        yield f"change {change.percent:+.1f} %, error {known}"
 
 
 def _lines(analysis: Analysis, prior: PriorMeasurement | None) -> Iterator[tuple[str, Colour]]:

@@ -125,7 +125,7 @@ def test_warnings_and_the_prior_are_told_below() -> None:
 
 def test_the_views_of_the_spine_cover_no_line_of_the_numbers() -> None:
     analysis = phantom_analysis(TorsoPhantom(SHAPE, 6.0, height_m=1.7))
-    page = np.asarray(draw_page(analysis, PriorMeasurement(100.0, date(2025, 3, 4))))
+    page = np.asarray(draw_page(analysis, PriorMeasurement(10.0, date(2025, 3, 4))))
     # Attenuation, index, previous area and change; a line of text is 20 pixels high.
     for top in range(322, 322 + 4 * 26, 26):
         written = (page[top + 2 : top + 24, 712:1104] > 200).all(axis=2)
