@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pipeline.preprocess import PreprocessSpec
 from training.augment import Augmentation
 from training.batches import draw_batches, generator_of
+from training.cavity import Cavity
 from training.config import FinetuneRecipe
 from training.data import LabelledSlice, Sample, chances, sample
 from training.finetune import draw_sample, start, train_step
@@ -33,6 +34,7 @@ SHARED: Final = Augmentation(
     elastic_chance=0.0, contrast_chance=0.0, noise_chance=0.5, noise_hu=35.0, blur_chance=0.5,
     blur_mm=1.4, sharpen_chance=0.0, tone_chance=0.5, clear_chance=0.0, truncation_chance=0.0,
     habitus=Habitus(layer_chance=0.0, wasting_chance=0.0, infiltration_chance=0.0),
+    cavity=Cavity(organ_chance=0.0, fluid_chance=0.0),
 )  # fmt: skip
 """What MONAI has too."""
 

@@ -285,12 +285,17 @@ def read_preprocess(values: Mapping[str, Any]) -> PreprocessSpec:
     return PreprocessSpec(window=window, **fields)
 
 
+def read_augmentation(values: Mapping[str, Any]) -> Augmentation:
+    """Build the augmentation from its table in a recipe or a checkpoint."""
+    fields = dict(values)
+    habitus = Habitus(**fields.pop("habitus", {}))
+    cavity = Cavity(**fields.pop("cavity", {}))
+    return Augmentation(habitus=habitus, cavity=cavity, **fields)
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Read TOML and build the parts that both kinds of recipe share."""
     values = tomllib.loads(path.read_text())
     values["preprocess"] = read_preprocess(values.pop("preprocess", {}))
-    augmentation = dict(values.pop("augmentation", {}))
-    habitus = Habitus(**augmentation.pop("habitus", {}))
-    cavity = Cavity(**augmentation.pop("cavity", {}))
-    values["augmentation"] = Augmentation(habitus=habitus, cavity=cavity, **augmentation)
+    values["augmentation"] = read_augmentation(values.pop("augmentation", {}))
     return values

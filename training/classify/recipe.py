@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from pipeline.preprocess import PreprocessSpec
 from training.augment import Augmentation
-from training.config import read_preprocess
+from training.cavity import Cavity
+from training.config import read_augmentation, read_preprocess
 from training.habitus import Habitus
 
 PLAIN: Final = Augmentation(
     zoom=0.0, stretch=0.0, shear=0.0, contrast_chance=0.0, clear_chance=0.0, truncation_chance=0.0,
     habitus=Habitus(layer_chance=0.0, wasting_chance=0.0, infiltration_chance=0.0),
+    cavity=Cavity(organ_chance=0.0, fluid_chance=0.0),
 )  # fmt: skip
 """What leaves the size of the muscle as it is and needs no drawing."""
 
@@ -108,7 +110,7 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Classif
     values["preprocess"] = read_preprocess(values.pop("preprocess", {}))
     if "augmentation" in values:
         own = dict(values.pop("augmentation"))
-        plain = asdict(PLAIN) | own | {"habitus": PLAIN.habitus}
+        plain = asdict(PLAIN) | own | {"habitus": PLAIN.habitus, "cavity": PLAIN.cavity}
         values["augmentation"] = Augmentation(**plain)
     for name in ("held_out", "validation"):
         values[name] = tuple(values.get(name, ()))
@@ -117,13 +119,11 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Classif
 
 def recipe_of(values: Mapping[str, Any]) -> ClassifyRecipe:
     """Rebuild the recipe that a checkpoint holds."""
-    augmentation = dict(values["augmentation"])
-    habitus = Habitus(**augmentation.pop("habitus"))
     held = {name: tuple(values[name]) for name in ("held_out", "validation")}
     rebuilt = {
         **values,
         **held,
         "preprocess": PreprocessSpec.from_dict(values["preprocess"]),
-        "augmentation": Augmentation(habitus=habitus, **augmentation),
+        "augmentation": read_augmentation(values["augmentation"]),
     }
     return ClassifyRecipe(**rebuilt)
