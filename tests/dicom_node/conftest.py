@@ -11,7 +11,7 @@ from dicom_node.cli import main
 
 Psoas = Callable[..., int]
 
-_DEADLINE_S = 10.0
+_DEADLINE_S = 60.0
 
 
 @pytest.fixture

@@ -335,6 +335,7 @@ def test_an_association_that_broke_off_is_not_waited_for(node: Node, soon: Soon)
     store(second, *image(2))
     first.abort()
     soon(lambda: len(accepted_associations()) == 1)
+    assert due_after_s(node) == 60
     second.release()
     soon(lambda: due_after_s(node) == 10)
 

@@ -16,9 +16,12 @@ def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNod
 
 @pytest.fixture
 def node(shared_node: RunningNode) -> RunningNode:
-    """The node with nothing broken and a PACS that holds nothing."""
+    """The node with nothing broken and a PACS that holds nothing and refuses nothing."""
+    # What an earlier test left on its way would reach this one's PACS.
+    shared_node.wait_until_idle()
     shared_node.pacs.received.clear()
     shared_node.pacs.attempts.clear()
+    shared_node.pacs.refused = set()
     return shared_node
 
 

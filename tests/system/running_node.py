@@ -23,8 +23,16 @@ from dicom_node.records import Delivery, SeriesState
 from dicom_node.spool import Spool
 from tests.peers import Scanner, ScriptedPacs
 
-DEADLINE_S = 120.0
+DEADLINE_S = 240.0
 POLL_S = 0.05
+_UNDER_WAY = (
+    SeriesState.RECEIVING,
+    SeriesState.COMPLETE,
+    SeriesState.QUEUED,
+    SeriesState.ANALYZING,
+    SeriesState.ANALYZED,
+    SeriesState.DELIVERING,
+)
 
 SETTINGS = """\
 [storage]
@@ -39,7 +47,7 @@ first_wait_s = 0.5
 longest_wait_s = 1.0
 timeout_s = 5.0
 [worker]
-time_limit_s = 25.0
+time_limit_s = 60.0
 [metrics]
 port = {metrics_port}
 [[destinations]]
@@ -127,6 +135,10 @@ class RunningNode:
             return record.state is state
 
         wait_until(reached, f"series {uid} {state.value}")
+
+    def wait_until_idle(self) -> None:
+        """Wait until no series is on its way through the node."""
+        wait_until(lambda: not self.ledger.list_series(_UNDER_WAY), "rest of the node")
 
     def deliveries(self, uid: str) -> tuple[Delivery, ...]:
         return self.ledger.deliveries.of(uid)
