@@ -11,7 +11,7 @@ from dicom_node.assembly import Assembly
 from dicom_node.errors import NodeError, WorkerLostError
 from dicom_node.outbox import Outbox
 from dicom_node.outcomes import Outcome
-from dicom_node.records import Reason, SeriesRecord, SeriesState, Switch
+from dicom_node.records import Delivery, Reason, SeriesRecord, SeriesState, Switch
 from dicom_node.retention import Releaser
 from dicom_node.shadows import ShadowDesk
 from dicom_node.worklog import Work, WorkLog
@@ -33,6 +33,9 @@ _AT_ONCE: Final = 1000
 """Series that one step looks at; the others follow with the next tick."""
 _WORKING: Final = (SeriesState.QUEUED, SeriesState.ANALYZING)
 _LEAVING: Final = (SeriesState.ANALYZED, SeriesState.DELIVERING)
+
+_Attempt = tuple[str, str, datetime]
+"""One try at one delivery: object, destination, and since when it is due."""
 
 
 @dataclass(slots=True)
@@ -108,7 +111,7 @@ class Steward:
         self._outbox = outbox
         self._outcomes = _Sightings()
         self._beats = _Sightings()
-        self._asked: dict[tuple[str, str], datetime] = {}
+        self._asked: dict[_Attempt, datetime] = {}
         self._switches: frozenset[Switch] = frozenset()
         self._duties = (
             _Duty("read switches", self._read_switches),
@@ -189,13 +192,19 @@ class Steward:
 
     def _send_deliveries(self, now: datetime) -> None:
         due = self._ledger.deliveries.due(now, self._outbox.committing)
-        wanted = {(delivery.series_instance_uid, delivery.destination) for delivery in due}
-        self._asked = {key: at for key, at in self._asked.items() if key in wanted}
-        for key in sorted(wanted):
-            asked_at = self._asked.get(key)
-            if asked_at is None or now - asked_at >= timedelta(seconds=_RESEND_AFTER_S):
+        batches: dict[tuple[str, str], list[_Attempt]] = {}
+        for delivery in due:
+            key = delivery.series_instance_uid, delivery.destination
+            batches.setdefault(key, []).append(_attempt(delivery))
+        attempts = {attempt for batch in batches.values() for attempt in batch}
+        self._asked = {attempt: at for attempt, at in self._asked.items() if attempt in attempts}
+        long_ago = now - timedelta(seconds=_RESEND_AFTER_S)
+        for key, batch in sorted(batches.items()):
+            # A task that runs does not see what comes due meanwhile, as a simpler report does that
+            # takes the place of one refused.
+            if any(self._asked.get(attempt, long_ago) <= long_ago for attempt in batch):
                 self._assembly.dispatcher.send_delivery(*key)
-                self._asked[key] = now
+                self._asked |= dict.fromkeys(batch, now)
 
     def _settle_deliveries(self, now: datetime) -> None:
         """Close series whose last delivery was recorded by a task that then died."""
@@ -210,6 +219,10 @@ class Steward:
         work = Work(record.series_instance_uid, record.revision, record.order_number)
         self._work_log.lost(work, reason, now)
         logger.warning("work lost", series=record.series_instance_uid, reason=message)
+
+
+def _attempt(delivery: Delivery) -> _Attempt:
+    return delivery.result.sop_instance_uid, delivery.destination, delivery.next_attempt_at
 
 
 def _key(record: SeriesRecord) -> tuple[str, object]:

@@ -1,6 +1,6 @@
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +139,19 @@ def test_a_delivery_is_asked_for_once_in_a_while(bench: Bench) -> None:
     assert bench.dispatcher.deliveries == [(UID, "pacs")] * 2
     bench.ledger.deliveries.claim(UID, "pacs", bench.clock.now, lease_s=300)
     bench.tick(100)
+    assert len(bench.dispatcher.deliveries) == 2
+
+
+def test_what_comes_due_while_a_task_stores_the_rest_is_asked_for_at_once(bench: Bench) -> None:
+    bench.tick(60)
+    bench.tell(SeriesEvent.MEASURED)
+    bench.ledger.deliveries.queue(UID, 1, [SEG], ["pacs"], bench.clock.now)
+    bench.tick(1)
+    report = replace(SEG, sop_instance_uid="2.25.2", path=Path("sr.dcm"))
+    bench.ledger.deliveries.queue(UID, 1, [report], ["pacs"], bench.clock.now)
+    bench.tick(1)
+    assert bench.dispatcher.deliveries == [(UID, "pacs")] * 2
+    bench.tick(1)
     assert len(bench.dispatcher.deliveries) == 2
 
 
