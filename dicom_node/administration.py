@@ -28,7 +28,7 @@ from dicom_node.uids import is_uid
 BY_OPERATOR: Final = "BY_OPERATOR"
 """Code of the reason that a person gives."""
 
-_UNDER_WAY: Final = (
+_BEFORE_DELIVERY: Final = (
     SeriesState.RECEIVING,
     SeriesState.COMPLETE,
     SeriesState.QUEUED,
@@ -160,7 +160,7 @@ def under_way(ledger: Ledger) -> int:
     }
     paused = {state for switch in switches for state in waiting.get(switch, ())}
     fresh = 0 if Switch.DELIVERY_PAUSED in switches else ledger.deliveries.count_untried()
-    return fresh + sum(counts.get(state, 0) for state in _UNDER_WAY if state not in paused)
+    return fresh + sum(counts.get(state, 0) for state in _BEFORE_DELIVERY if state not in paused)
 
 
 def account_name() -> str:

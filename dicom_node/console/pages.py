@@ -29,24 +29,14 @@ from dicom_node.ledger_queries import (
     series_with_uid,
     waiting_before,
 )
-from dicom_node.records import SeriesRecord, SeriesState
+from dicom_node.records import UNDER_WAY, SeriesRecord, SeriesState
 from dicom_node.search_keys import SearchAttribute, typed_keys
 from dicom_node.uids import is_uid
 
 _PAGE_SIZE: Final = 50
 _LATEST: Final = 12
 _TROUBLE: Final = (SeriesState.QUARANTINED, SeriesState.FAILED)
-_MOVING: Final = (
-    SeriesState.RECEIVING,
-    SeriesState.COMPLETE,
-    SeriesState.QUEUED,
-    SeriesState.ANALYZING,
-    SeriesState.ANALYZED,
-    SeriesState.DELIVERING,
-)
-
-
-_ENDED: Final = tuple(state for state in SeriesState if state not in _MOVING)
+_ENDED: Final = tuple(state for state in SeriesState if state not in UNDER_WAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +76,7 @@ class Pages:
             "switches": tuple(ledger.switches().values()),
             "alarms": ledger.alarms.standing(),
             "models": ledger.models.active(),
-            "moving": _MOVING,
+            "moving": UNDER_WAY,
             "ended": _ENDED,
             "trouble": _TROUBLE,
             "latest": ledger.read(partial(series_page, wanted=SeriesFilter(), size=_LATEST)).series,

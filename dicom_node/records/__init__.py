@@ -16,6 +16,7 @@ from dicom_node.records.images import ReceivedInstance, StoredAs
 from dicom_node.records.results import PriorSearch, ResultEntry, ResultObject
 from dicom_node.records.series import (
     TRANSITIONS,
+    UNDER_WAY,
     HistoryEntry,
     Reason,
     SeriesEvent,
@@ -28,6 +29,7 @@ __all__ = [
     "DELIVERY_TRANSITIONS",
     "TIMER_ONLY",
     "TRANSITIONS",
+    "UNDER_WAY",
     "Alarm",
     "Announcement",
     "CommitmentReport",

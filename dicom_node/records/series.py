@@ -25,6 +25,17 @@ class SeriesState(StrEnum):
     DROPPED = "dropped"
 
 
+UNDER_WAY: Final = (
+    SeriesState.RECEIVING,
+    SeriesState.COMPLETE,
+    SeriesState.QUEUED,
+    SeriesState.ANALYZING,
+    SeriesState.ANALYZED,
+    SeriesState.DELIVERING,
+)
+"""States that the node leaves by itself."""
+
+
 class SeriesEvent(StrEnum):
     """What can happen to a series."""
 

@@ -19,20 +19,12 @@ from dicom_node.broker import broker_folder, socket_path
 from dicom_node.config import NodeSettings, load_settings
 from dicom_node.demo.processes import Part, Parts, free_port
 from dicom_node.ledger import Ledger
-from dicom_node.records import Delivery, SeriesState
+from dicom_node.records import UNDER_WAY, Delivery, SeriesState
 from dicom_node.spool import Spool
 from tests.peers import Scanner, ScriptedPacs
 
 DEADLINE_S = 240.0
 POLL_S = 0.05
-_UNDER_WAY = (
-    SeriesState.RECEIVING,
-    SeriesState.COMPLETE,
-    SeriesState.QUEUED,
-    SeriesState.ANALYZING,
-    SeriesState.ANALYZED,
-    SeriesState.DELIVERING,
-)
 
 SETTINGS = """\
 [storage]
@@ -138,7 +130,7 @@ class RunningNode:
 
     def wait_until_idle(self) -> None:
         """Wait until no series is on its way through the node."""
-        wait_until(lambda: not self.ledger.list_series(_UNDER_WAY), "rest of the node")
+        wait_until(lambda: not self.ledger.list_series(UNDER_WAY), "rest of the node")
 
     def deliveries(self, uid: str) -> tuple[Delivery, ...]:
         return self.ledger.deliveries.of(uid)

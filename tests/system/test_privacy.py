@@ -68,11 +68,13 @@ def spoiled(path: Path, folder: Path) -> Path:
 
 
 def metrics_of(node: RunningNode) -> bytes:
-    """The page that Prometheus reads, with the series of this test in it."""
+    """The page that Prometheus reads, with every series that the node gave up in it."""
+    given_up = len(node.ledger.list_series((SeriesState.QUARANTINED,)))
     port = node.settings.metrics.port
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE_S) as page:
         content: bytes = page.read()
-    assert b'psoas_series{state="quarantined"} 1' in content
+    assert given_up
+    assert f'psoas_series{{state="quarantined"}} {given_up}.0\n'.encode() in content
     return content
 
 
